@@ -1,0 +1,48 @@
+# Every target is complete on a fresh machine with python3 (3.11 or later) and make.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export HF_HUB_OFFLINE ?= 1
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export DO_NOT_TRACK ?= 1
+.DEFAULT_GOAL := help
+.PHONY: help setup repro smoke test lint ui
+
+help:
+	@echo "make repro   run the whole pipeline on the embedded default"
+	@echo "make test    run the tests"
+	@echo "make smoke   run the whole pipeline in its smallest form, on a copy"
+	@echo "make lint    style, types, import directions"
+	@echo "make ui      open the runs in MLflow"
+	@echo "make setup   only set up .venv (the others do it too)"
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"found Python {v.major}.{v.minor}, expected 3.11 or later: make PYTHON=…")'
+	@echo "setting up .venv: a few GB, some minutes the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+repro: setup
+	@rm -rf runs
+	@dvc repro
+	@ecdm sync
+	@ecdm timing
+
+smoke: setup
+	@python tests/smoke.py
+
+test: setup
+	@python -m pytest
+
+lint: setup
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@lint-imports
+
+ui: setup
+	@ecdm ui

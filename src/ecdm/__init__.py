@@ -1,0 +1,1 @@
+"""Training, ablation, tuning and comparison of text-guided image inpainting."""
