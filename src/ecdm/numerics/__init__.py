@@ -1,0 +1,1 @@
+"""Equations of the method as pure functions on tensors and arrays."""
