@@ -1,0 +1,77 @@
+"""Writing files so that a failure leaves nothing half done, and doing so in several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+# Starting a process costs as much as this many jobs; with fewer each it would only slow things down.
+JOBS_PER_WORKER = 256
+CHUNK = 32
+
+
+@contextmanager
+def fresh_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder that takes the place of `folder` when the block ends well and else is removed.
+
+    What stood at `folder` stays untouched until then. What a killed process left behind is removed first.
+    """
+    beside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+        else:
+            folder.unlink(missing_ok=True)
+        os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def png_name(image_id: int) -> str:
+    """The file name of an image, its mask and its edges: the id in twelve digits, as COCO has it."""
+    return f"{image_id:012d}.png"
+
+
+def save_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write uint8 pixels, (h, w, 3) RGB or (h, w) gray, as PNG; equal pixels give equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, format="PNG", compress_level=6)
+
+
+def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, title: str) -> list[Result]:
+    """Do `work` on every job and return the results in the order of the jobs, whatever the number of workers.
+
+    At most `workers` processes, fewer for little work; one means this process. `work` is a function of a
+    module or a partial of one, and depends on its job alone. `title` labels the progress bar, which only a
+    terminal gets to see. The first exception of a job is raised here; waiting jobs are dropped.
+    """
+    count = min(workers, len(jobs) // JOBS_PER_WORKER)
+    bar = partial(tqdm, total=len(jobs), desc=title, unit="file", disable=None)
+    if count <= 1:
+        return list(bar(map(work, jobs)))
+    # Spawned, not forked: a fork of a process with running threads may hang.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,))
+    try:
+        return list(bar(pool.map(work, jobs, chunksize=CHUNK)))
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,27 @@
+"""Find the edges of every image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ecdm.config import load_params
+from ecdm.data.edges import write_edges
+from ecdm.data.files import fresh_folder
+from ecdm.stage import run
+
+DATA, EDGES = Path("data"), Path("build/edges")
+SPLITS = {"scenes": ("train", "validation", "test"), "photos": ("test",)}
+
+
+def main() -> None:
+    """data/ → build/edges/<dataset>/<split>/<id>.png."""
+    params = load_params()
+    low, high = params.canny.low, params.canny.high
+    with fresh_folder(EDGES) as folder:
+        for dataset, splits in SPLITS.items():
+            for split in splits:
+                write_edges(DATA / dataset, split, folder / dataset, low, high, params.data.workers)
+
+
+if __name__ == "__main__":
+    run("canny", main)
