@@ -1,0 +1,85 @@
+"""What every inpainting method offers, and latent sampling with blending, which most of them share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ecdm.config import Generate
+from ecdm.data.dataset import Batch
+from ecdm.models.denoiser import Control, Denoiser
+from ecdm.models.foundation import Components
+from ecdm.numerics.masks import is_hole, latent_mask
+from ecdm.numerics.samplers import blend, make_scheduler, sample, sample_noise
+
+
+class Method(Protocol):
+    """Fills holes: may read `batch.images` outside the mask only."""
+
+    @property
+    def name(self) -> str:
+        """How tables and folders call it."""
+        ...
+
+    def inpaint(self, batch: Batch, generators: Sequence[torch.Generator]) -> Tensor:
+        """Raw outputs (b, 3, h, w) in [0, 1], one generator per image."""
+        ...
+
+
+def generator_for(seed: int, *key: str | int) -> torch.Generator:
+    """The generator of one image's noise, keyed by what it is for and not by when it is drawn."""
+    digest = hashlib.sha256(repr((seed, *key)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@dataclass(frozen=True)
+class LatentSampler:
+    """Guided sampling in latent space with the known region blended in after each step (eq. 7, 8)."""
+
+    components: Components
+    settings: Generate
+
+    def known_latents(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Latents (b, c, h/f, w/f) of the masked image, eq. 6 in the autoencoder's range: the hole is mid-gray."""
+        visible = torch.where(is_hole(masks), torch.full_like(images, 0.5), images)
+        return self.components.latents(self.components.moments(visible))
+
+    def __call__(self, batch: Batch, generators: Sequence[torch.Generator], control: Control | None) -> Tensor:
+        """Raw outputs (b, 3, h, w) in [0, 1]."""
+        parts, settings = self.components, self.settings
+        z0_known = self.known_latents(batch.images, batch.masks)
+        hole, schedule = latent_mask(batch.masks, parts.factor), parts.schedule
+        denoise = Denoiser(parts, batch.captions, settings.guidance, control)
+
+        def after_step(z: Tensor, reached: int) -> Tensor:
+            eps = sample_noise(z.shape, generators, z)
+            return blend(z, z0_known, hole, reached, schedule, eps)
+
+        z = sample(
+            denoise,
+            sample_noise(z0_known.shape, generators, z0_known),
+            make_scheduler(settings.sampler, parts.scheduler.config),
+            settings.steps,
+            generator=list(generators),
+            eta=settings.eta,
+            after_step=after_step,
+        )
+        return parts.decode(z)
+
+
+@dataclass(frozen=True)
+class ControlledMethod:
+    """A method that differs from others in its control alone; `control_of` builds it from a batch."""
+
+    name: str
+    sampler: LatentSampler
+    control_of: Callable[[Batch], Control | None]
+
+    def inpaint(self, batch: Batch, generators: Sequence[torch.Generator]) -> Tensor:
+        """Raw outputs (b, 3, h, w) in [0, 1]."""
+        return self.sampler(batch, generators, self.control_of(batch))

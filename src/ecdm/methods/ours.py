@@ -1,0 +1,35 @@
+"""The paper's method and its ablation: the frozen UNet with a trained inpainting branch, and its two bounds."""
+
+from __future__ import annotations
+
+from ecdm.config import Generate
+from ecdm.data.dataset import Batch
+from ecdm.methods.base import ControlledMethod, LatentSampler
+from ecdm.models.branch import Branch
+from ecdm.models.denoiser import Control, branch_control, edge_control
+from ecdm.models.foundation import Components
+
+
+def variant(name: str, components: Components, branch: Branch, settings: Generate) -> ControlledMethod:
+    """Any variant of the ablation: baseline, sail, acda, ours."""
+
+    def control_of(batch: Batch) -> Control:
+        return branch_control(components, branch, batch.images, batch.masks)
+
+    return ControlledMethod(name, LatentSampler(components, settings), control_of)
+
+
+def unet_alone(components: Components, settings: Generate) -> ControlledMethod:
+    """No branch: text and blending only."""
+    return ControlledMethod("unet", LatentSampler(components, settings), lambda batch: None)
+
+
+def teacher(components: Components, settings: Generate) -> ControlledMethod:
+    """The Canny teacher on true edges. It sees the hole's structure: a bound for the gates, not a method."""
+
+    def control_of(batch: Batch) -> Control:
+        if batch.edges is None:
+            raise ValueError("teacher: found a batch without edges, expected the true edges (b, 1, h, w)")
+        return edge_control(components.controlnet_canny, batch.edges)
+
+    return ControlledMethod("teacher", LatentSampler(components, settings), control_of)

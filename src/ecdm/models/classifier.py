@@ -1,0 +1,73 @@
+"""The gates' attribute classifier: shape, colour and texture of a scene's single item."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ecdm.data.scenes import COLOURS, SHAPES, Item
+from ecdm.data.textures import FILLINGS
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "shape": SHAPES,
+    "colour": tuple(COLOURS),
+    "texture": tuple(FILLINGS),
+}
+WEIGHTS = "model.safetensors"
+
+
+class AttributeClassifier(nn.Module):
+    """Images (b, 3, h, w) in [−1, 1] → logits per attribute, each (b, classes)."""
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        sizes = (3, width, 2 * width, 3 * width, 4 * width)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
+        self.body = nn.Sequential(*layers, nn.Conv2d(sizes[-1], sizes[-1], 3, padding=1), nn.SiLU())
+        self.heads = nn.ModuleDict({k: nn.Linear(2 * sizes[-1], len(v)) for k, v in ATTRIBUTES.items()})
+        self.width = width
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        maps = self.body(images)
+        pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
+        return {name: head(pooled) for name, head in self.heads.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write config and safetensors weights."""
+        folder.mkdir(parents=True)
+        text = json.dumps({"_class_name": type(self).__name__, "width": self.width}, indent=2)
+        (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS)
+
+    @classmethod
+    def load(cls, folder: Path) -> AttributeClassifier:
+        """Read what `save` wrote, in float32, frozen.
+
+        Raises: FileNotFoundError naming a missing file.
+        """
+        for name in ("config.json", WEIGHTS):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder / name}: missing component of the foundation")
+        model = cls(json.loads((folder / "config.json").read_text(encoding="utf-8"))["width"])
+        model.load_state_dict(load_file(folder / WEIGHTS))
+        return model.float().requires_grad_(False).eval()
+
+
+def labels(items: list[Item]) -> dict[str, Tensor]:
+    """Class numbers (b,) per attribute."""
+    return {
+        name: torch.tensor([classes.index(getattr(item, name)) for item in items])
+        for name, classes in ATTRIBUTES.items()
+    }
+
+
+def accuracy(logits: dict[str, Tensor], truth: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Per-image correctness (b,) float64, 0 or 1, per attribute."""
+    return {name: (logits[name].argmax(1) == truth[name]).double() for name in ATTRIBUTES}

@@ -1,0 +1,66 @@
+"""Denoisers for sampling: the frozen UNet, alone or with a control branch, under classifier-free guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from diffusers import ControlNetModel
+from torch import Tensor
+
+from ecdm.models.branch import Branch, hint, signal
+from ecdm.models.foundation import Components
+from ecdm.models.split_unet import Residuals, SplitUNet
+from ecdm.numerics.samplers import guide
+
+# (z, t, text) for both guidance halves at once → what the branch adds.
+Control = Callable[[Tensor, Tensor, Tensor], Residuals]
+
+
+class Denoiser:
+    """`denoise(z, t)` of the samplers for one batch of captions: eps under guidance (Ho & Salimans 2022)."""
+
+    def __init__(
+        self, components: Components, captions: Sequence[str], guidance: float, control: Control | None = None
+    ) -> None:
+        self.split, self.control, self.guidance = SplitUNet(components.unet), control, guidance
+        self.halves = 1 if guidance == 1 else 2
+        texts = list(captions) if guidance == 1 else [""] * len(captions) + list(captions)
+        self.text = components.embed(texts)
+
+    @torch.no_grad()
+    def __call__(self, z: Tensor, t: int) -> Tensor:
+        doubled = z.repeat(self.halves, 1, 1, 1)
+        times = torch.full((len(doubled),), t, device=z.device)
+        residuals = self.control(doubled, times, self.text) if self.control else None
+        eps, _ = self.split.decode(self.split.encode(doubled, times, self.text), residuals)
+        if self.halves == 1:
+            return eps
+        without, with_text = eps.chunk(2)
+        return guide(without, with_text, self.guidance)
+
+
+def branch_control(components: Components, branch: Branch, images: Tensor, masks: Tensor) -> Control:
+    """The inpainting branch's control for images (b, 3, h, w) in [0, 1] and masks; tokens are made once."""
+    condition, transformed = hint(images, masks), signal(components, branch, images, masks)
+    with torch.no_grad():
+        tokens = branch.acda.tokens(transformed) if branch.acda and transformed is not None else None
+
+    def control(z: Tensor, t: Tensor, text: Tensor) -> Residuals:
+        repeats = len(z) // len(condition)
+        residuals: Residuals = branch(z, t, text, condition.repeat(repeats, 1, 1, 1), tokens=tokens)
+        return residuals
+
+    return control
+
+
+def edge_control(controlnet: ControlNetModel, edges: Tensor) -> Control:
+    """The teacher's control for edges (b, 1, h, w), 0 or 1."""
+    condition = edges.repeat(1, 3, 1, 1)
+
+    def control(z: Tensor, t: Tensor, text: Tensor) -> Residuals:
+        repeated = condition.repeat(len(z) // len(condition), 1, 1, 1)
+        down, middle = controlnet(z, t, text, repeated, return_dict=False)
+        return Residuals(tuple(down), middle)
+
+    return control

@@ -1,0 +1,101 @@
+"""Configurations of the embedded foundation: Stable Diffusion 1.5's structure at a 128 px scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+LATENT_CHANNELS = 8
+TEXT_WIDTH = 96
+TEXT_LENGTH = 40
+VOCABULARY = 768
+# `attention_head_dim` of diffusers' conditional UNets is in effect the number of heads.
+HEADS = 2
+CHANNELS = (64, 96, 128)
+DOWN_BLOCKS = ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D")
+UP_BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D")
+HINT_CHANNELS = (16, 24, 48, 64)
+
+
+def tiny_vae() -> AutoencoderKL:
+    """The autoencoder: (b, 3, h, w) in [-1, 1] ↔ (b, 8, h/8, w/8)."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(32, 48, 96, 96),
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=8,
+        sample_size=128,
+    )
+
+
+def _shared() -> dict[str, Any]:
+    return {
+        "in_channels": LATENT_CHANNELS,
+        "down_block_types": DOWN_BLOCKS,
+        "block_out_channels": CHANNELS,
+        "layers_per_block": 1,
+        "cross_attention_dim": TEXT_WIDTH,
+        "attention_head_dim": HEADS,
+        "norm_num_groups": 16,
+    }
+
+
+def tiny_unet() -> UNet2DConditionModel:
+    """The text-to-image denoiser on (b, 8, 16, 16) latents."""
+    return UNet2DConditionModel(sample_size=16, out_channels=LATENT_CHANNELS, up_block_types=UP_BLOCKS, **_shared())
+
+
+def tiny_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
+    """A branch whose input blocks start as the UNet's, with a /8 hint embedding of zero output."""
+    branch = ControlNetModel(conditioning_embedding_out_channels=HINT_CHANNELS, **_shared())
+    for part in ("conv_in", "time_embedding", "down_blocks", "mid_block"):
+        getattr(branch, part).load_state_dict(getattr(unet, part).state_dict())
+    return branch
+
+
+def tiny_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """A two-layer CLIP text encoder for the tokenizer's vocabulary."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=4 * TEXT_WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=TEXT_LENGTH,
+            projection_dim=TEXT_WIDTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def tiny_scheduler() -> DDPMScheduler:
+    """Stable Diffusion's noise schedule: 1,000 steps, scaled linear."""
+    return DDPMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        timestep_spacing="trailing",
+    )
+
+
+def train_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
+    """A CLIP tokenizer whose byte-pair merges are learnt from `captions`; any text can be encoded."""
+    start, end = "<|startoftext|>", "<|endoftext|>"
+    empty = CLIPTokenizer(vocab={start: 0, end: 1}, merges=[], model_max_length=TEXT_LENGTH)
+    return empty.train_new_from_iterator(captions, vocab_size=VOCABULARY, show_progress=False)
+
+
+def parameter_count(module: torch.nn.Module) -> int:
+    """How many numbers a module holds."""
+    return sum(p.numel() for p in module.parameters())
