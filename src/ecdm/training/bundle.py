@@ -1,0 +1,193 @@
+"""The embedded foundation as a whole: each component trained once, kept when complete, saved as fp16 safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from ecdm.config import Canny, Pretrain
+from ecdm.config import Fit as FitParams
+from ecdm.data.scenes import Scene
+from ecdm.models.classifier import AttributeClassifier
+from ecdm.models.foundation import PARTS, embed
+from ecdm.models.tiny import tiny_scheduler, tiny_text_encoder, train_tokenizer
+from ecdm.training.pretrain import (
+    Fit,
+    Report,
+    draw_scenes,
+    edge_hints,
+    encode,
+    hole_hints,
+    to_pixels,
+    train_branch,
+    train_classifier,
+    train_unet,
+    train_vae,
+)
+
+KEY = "key.json"
+
+
+class Bundle:
+    """Trains what is missing in `work`, in order; later components see the earlier ones as saved, in fp16.
+
+    A component is kept as long as the settings it depends on stay as they were, so a run that was killed goes on
+    with the component it was at, and ends with the same files.
+    """
+
+    def __init__(self, settings: Pretrain, canny: Canny, size: int, workers: int, work: Path, report: Report) -> None:
+        self.settings, self.canny, self.size = settings, canny, size
+        self.workers, self.work, self.report = workers, work, report
+
+    @cached_property
+    def scenes(self) -> list[Scene]:
+        """The scenes that everything but the classifier is trained on."""
+        return draw_scenes(self.settings.seed, self.settings.scenes, self.size, self.workers)
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """Their images (n, 3, size, size) uint8."""
+        return to_pixels(self.scenes)
+
+    @cached_property
+    def latents(self) -> Tensor:
+        """Their scaled mean latents."""
+        return encode(self.vae, self.pixels)
+
+    @cached_property
+    def captions(self) -> list[str]:
+        """Their captions, the same number each, one after the other."""
+        return [caption for scene in self.scenes for caption in scene.captions]
+
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The tokenizer part."""
+        self._part("tokenizer", None, [], lambda: train_tokenizer(self.captions))
+        return CLIPTokenizer.from_pretrained(self.work / "tokenizer")
+
+    @cached_property
+    def vae(self) -> Any:
+        """The autoencoder part."""
+        fit, s = self.settings.vae, self.settings
+        self._part("vae", fit, [], lambda: train_vae(self.pixels, self._fit(fit), fit.crop, s.seed, self.report))
+        return _frozen("vae", self.work)
+
+    @cached_property
+    def unet(self) -> Any:
+        """The denoiser part; the text encoder is trained and saved with it."""
+        self.tokenizer, self.vae  # noqa: B018  both come before it
+        self._part("unet", self.settings.unet, ["tokenizer", "vae"], self._train_unet)
+        return _frozen("unet", self.work)
+
+    def _train_unet(self) -> Any:
+        torch.manual_seed(self.settings.seed)  # weight initialisation reads the global generator
+        text_encoder = tiny_text_encoder(self.tokenizer)
+        tokens = self._tokens(self.captions).view(len(self.scenes), -1, self.tokenizer.model_max_length)
+        empty = self._tokens([""])[0]
+        fit, seed = self._fit(self.settings.unet), self.settings.seed
+        unet = train_unet(self.latents, tokens, empty, text_encoder, fit, seed, self.report)
+        _save(text_encoder, self.work / "text_encoder")
+        return unet
+
+    def _tokens(self, texts: list[str]) -> Tensor:
+        options: dict[str, Any] = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+        return self.tokenizer(texts, max_length=self.tokenizer.model_max_length, **options).input_ids
+
+    @cached_property
+    def _text(self) -> tuple[Tensor, Tensor]:
+        """Embeddings of all captions (n, k, length, width) and of the empty one (length, width)."""
+        encoder = _frozen("text_encoder", self.work)
+        with torch.no_grad():
+            parts = [
+                embed(self.tokenizer, encoder, self.captions[i : i + 512]) for i in range(0, len(self.captions), 512)
+            ]
+            empty = embed(self.tokenizer, encoder, [""])[0]
+        return torch.cat(parts).unflatten(0, (len(self.scenes), -1)), empty
+
+    def _branch(self, name: str, fit: FitParams, hints: Callable[[], Any]) -> None:
+        def train() -> Any:
+            text, empty = self._text
+            unet, seed = self.unet, self.settings.seed
+            return train_branch(name, hints(), unet, self.latents, text, empty, self._fit(fit), seed, self.report)
+
+        self._part(name, fit, ["unet"], train)
+
+    def train(self) -> Path:
+        """Train all that is missing; returns the folder with every component."""
+        s = self.settings
+        torch.use_deterministic_algorithms(True)
+        self.unet  # noqa: B018
+        self._branch("controlnet_canny", s.teacher, lambda: edge_hints(self.pixels, self.canny.low, self.canny.high))
+        self._branch("controlnet_inpaint", s.inpaint, lambda: hole_hints(self.pixels, s.seed))
+        self._part("classifier", s.classifier, [], self._train_classifier)
+        self._part("scheduler", None, [], tiny_scheduler)
+        return self.work
+
+    def _train_classifier(self) -> AttributeClassifier:
+        s = self.settings
+        scenes = draw_scenes(s.seed + 1, s.scenes // 2, self.size, self.workers, items=1)
+        return train_classifier(scenes, self._fit(s.classifier), s.seed, self.report)
+
+    def _fit(self, fit: FitParams) -> Fit:
+        return Fit(fit.steps, fit.batch, fit.lr, self.settings.precision)
+
+    def _part(self, name: str, fit: FitParams | None, before: list[str], train: Callable[[], Any]) -> None:
+        """Train and save one component unless the same settings have made it already."""
+        s, folder = self.settings, self.work / name
+        known: dict[str, Any] = {"seed": s.seed, "scenes": s.scenes, "precision": s.precision, "size": self.size}
+        known |= {
+            "fit": fit.model_dump() if fit else None,
+            "before": [_key(self.work / part) for part in before],
+        }
+        known |= {"canny": self.canny.model_dump()} if name == "controlnet_canny" else {}
+        key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+        if _key(folder) != key:
+            _save(train(), folder)
+            (folder / KEY).write_text(json.dumps({"key": key}), encoding="utf-8")
+
+
+def copy_foundation(source: Path, target: Path) -> None:
+    """Copy the components of a foundation folder, all or nothing.
+
+    Raises: FileNotFoundError naming a missing component.
+    """
+    names = [*PARTS, *(["classifier"] if (source / "classifier").is_dir() else [])]
+    for name in names:
+        if not (source / name).is_dir():
+            raise FileNotFoundError(f"{source / name}: missing component of the foundation")
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    for name in names:
+        shutil.copytree(source / name, temporary / name, ignore=shutil.ignore_patterns(KEY))
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(temporary, target)
+
+
+def _key(folder: Path) -> str:
+    path = folder / KEY
+    return str(json.loads(path.read_text(encoding="utf-8"))["key"]) if path.is_file() else ""
+
+
+def _save(part: Any, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if isinstance(part, nn.Module):
+        part.half()
+    if isinstance(part, AttributeClassifier):
+        part.save(folder)
+    else:
+        part.save_pretrained(folder)
+
+
+def _frozen(name: str, work: Path) -> Any:
+    kind = {"dtype": torch.float32} if PARTS[name] is CLIPTextModel else {"torch_dtype": torch.float32}
+    return PARTS[name].from_pretrained(work / name, local_files_only=True, **kind).requires_grad_(False).eval()

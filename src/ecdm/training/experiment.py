@@ -1,0 +1,146 @@
+"""One run of the ablation from files to files: inputs, resume key, training, exports."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ecdm.config import Generate, Train, VariantSettings
+from ecdm.data.files import fresh_folder, save_png
+from ecdm.models.branch import Branch, start_branch
+from ecdm.models.foundation import Components, load_foundation
+from ecdm.training.checkpoint import History
+from ecdm.training.folder import TrainFolder
+from ecdm.training.loop import Callbacks, Run, train
+from ecdm.training.objective import Objective
+from ecdm.training.preview import preview
+from ecdm.training.probe import probe
+
+PROBE_REPEATS, PROBE_BATCH = 4, 16
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a run reads and writes."""
+
+    data: Path
+    edges: Path
+    latents: Path
+    foundation: Path
+    output: Path
+    probe: Path
+    checkpoint: Path
+
+    @classmethod
+    def of(cls, variant: str, seed: int) -> Paths:
+        """The pipeline's layout."""
+        build, name = Path("build"), f"{variant}-{seed}"
+        return cls(
+            data=Path("data/scenes"),
+            edges=build / "edges" / "scenes",
+            latents=build / "latents",
+            foundation=build / "foundation",
+            output=build / "train" / name,
+            probe=build / "probe" / f"{name}.json",
+            checkpoint=build / "checkpoints" / f"{name}.safetensors",
+        )
+
+
+@dataclass(frozen=True)
+class Live:
+    """Live reporting of a run: step metrics, and a picture (h, w, 3) uint8 by step."""
+
+    metrics: Callable[[dict[str, float], int], None]
+    image: Callable[[str, NDArray[np.uint8], int], None]
+
+
+def run_experiment(variant: VariantSettings, settings: Train, seed: int, paths: Paths, live: Live) -> None:
+    """Train one variant and write weights, history.csv, samples/<step>.png, and the probe of its frequency tokens.
+
+    A killed run goes on from its last checkpoint, with the same result; the checkpoint is dropped at the end.
+    Raises: FileNotFoundError or ValueError naming the input at fault.
+    """
+    torch.use_deterministic_algorithms(True)
+    components = load_foundation(paths.foundation)
+    branch = start_branch(components, variant.acda, seed)
+    run = Run(
+        branch=branch,
+        objective=Objective(components, variant.sail),
+        train=_folder(paths, "train", components, seed, settings.text_dropout),
+        validation=_folder(paths, "validation", components, seed, 0.0),
+        settings=settings,
+        acda_lr=variant.acda.lr if variant.acda else settings.lr,
+        checkpoint=paths.checkpoint,
+        key=_key(variant, settings, seed, paths),
+    )
+    pictures = paths.checkpoint.with_name(f"{paths.checkpoint.stem}-{run.key[:12]}")
+    history = train(run, _callbacks(run, components, seed, pictures, live))
+    with fresh_folder(paths.output) as folder:
+        branch.save(folder / "weights")
+        _write_history(folder / "history.csv", history)
+        for picture in sorted(pictures.glob("*.png")):
+            (folder / "samples").mkdir(exist_ok=True)
+            os.replace(picture, folder / "samples" / picture.name)
+    _write_probe(run, paths.probe)
+    paths.checkpoint.unlink()
+    for left in paths.checkpoint.parent.glob(f"{paths.checkpoint.stem}-*"):
+        shutil.rmtree(left)
+
+
+def _folder(paths: Paths, split: str, components: Components, seed: int, dropout: float) -> TrainFolder:
+    moments = paths.latents / f"{split}.safetensors"
+    return TrainFolder(paths.data, paths.edges, moments, split, components, seed, dropout)
+
+
+def _callbacks(run: Run, components: Components, seed: int, pictures: Path, live: Live) -> Callbacks:
+    settings, count = run.settings, run.settings.validation_images
+    sampling = Generate(
+        sampler="dpmsolver++",
+        steps=settings.preview_steps,
+        guidance=settings.preview_guidance,
+        eta=0.0,
+        batch=count,
+    )
+
+    def show(step: int, branch: Branch) -> None:
+        picture = preview(components, branch, run.validation, count, sampling, seed)
+        save_png(pictures / f"{step:06d}.png", picture)
+        live.image("validation", picture, step)
+
+    return Callbacks(lambda step, values: live.metrics(values, step), show)
+
+
+def _key(variant: VariantSettings, settings: Train, seed: int, paths: Paths) -> str:
+    """Names the inputs of a run, so that a checkpoint of other inputs is not resumed."""
+    known = [variant.model_dump(), settings.model_dump(), seed]
+    files = [paths.latents / "train.safetensors", paths.data / "annotations" / "captions_train.json"]
+    files += sorted(paths.foundation.rglob("*.safetensors"))
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _write_history(path: Path, history: History) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("step", "name", "value"))
+        writer.writerows((step, name, f"{value:.6g}") for step, name, value in history)
+
+
+def _write_probe(run: Run, path: Path) -> None:
+    found = None
+    if run.branch.acda is not None:
+        found = asdict(probe(run.branch, run.objective, run.validation, PROBE_REPEATS, PROBE_BATCH))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found) + "\n", encoding="utf-8")

@@ -1,0 +1,147 @@
+"""Fine-tuning of the inpainting branch on accelerate; it reports through callbacks and knows no loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+from tqdm import tqdm
+
+from ecdm.config import Train
+from ecdm.models.branch import Branch
+from ecdm.training.checkpoint import History, State, load_state, save_state
+from ecdm.training.folder import TrainFolder
+from ecdm.training.objective import Objective, Terms
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Where a run's numbers and pictures go: (step, name → value), and the branch with its averaged weights."""
+
+    metrics: Callable[[int, dict[str, float]], None]
+    preview: Callable[[int, Branch], None]
+
+
+@dataclass
+class Run:
+    """One training run: what is trained, on what, and the checkpoint file with the key of its inputs."""
+
+    branch: Branch
+    objective: Objective
+    train: TrainFolder
+    validation: TrainFolder
+    settings: Train
+    acda_lr: float
+    checkpoint: Path
+    key: str
+
+
+def train(run: Run, callbacks: Callbacks) -> History:
+    """Train, resuming where the checkpoint stands; leaves the moving average in the branch, frozen.
+
+    Returns every (step, name, value) reported, those before a resume included.
+    Raises: ValueError when a loss is not finite.
+    """
+    settings = run.settings
+    accelerator = Accelerator(
+        gradient_accumulation_steps=settings.accumulation, mixed_precision=settings.precision, cpu=_on_cpu()
+    )
+    optimiser = torch.optim.AdamW(
+        run.branch.groups(settings.lr, run.acda_lr), weight_decay=settings.weight_decay, fused=True
+    )
+    wrapped, prepared = accelerator.prepare(run.branch, optimiser)
+    parameters = [p for p in run.branch.parameters() if p.requires_grad]
+    average = EMAModel(parameters, decay=settings.ema_decay, use_ema_warmup=True, power=2 / 3)
+    state = State(parameters, average.shadow_params, optimiser, 0, [])
+    if load_state(run.checkpoint, run.key, state):
+        average.optimization_step = state.step
+    base = [float(group["lr"]) for group in optimiser.param_groups]
+    bar = tqdm(total=settings.steps, initial=state.step, desc="train", disable=not accelerator.is_main_process)
+    while state.step < settings.steps:
+        for group, lr in zip(optimiser.param_groups, base, strict=True):
+            group["lr"] = lr * min(1.0, (state.step + 1) / (settings.warmup + 1))
+        row = _step(run, accelerator, wrapped, prepared, state.step)
+        average.step(parameters)
+        state.step += 1
+        bar.update()
+        _after(run, callbacks, state, average, row)
+    bar.close()
+    average.copy_to(parameters)
+    run.branch.requires_grad_(False).eval()
+    return state.history
+
+
+def _step(run: Run, accelerator: Accelerator, wrapped: Any, optimiser: Any, step: int) -> dict[str, float]:
+    """One optimiser step; returns what was measured on the way."""
+    settings, rows, norm = run.settings, [], 0.0
+    run.branch.record(step % settings.log_every == 0)
+    for micro in range(settings.accumulation):
+        share = settings.batch * accelerator.num_processes
+        start = (step * settings.accumulation + micro) * share + accelerator.process_index * settings.batch
+        batch = run.train.positions(start, settings.batch)
+        with accelerator.accumulate(wrapped):
+            with accelerator.autocast():
+                terms = run.objective(run.branch, batch, wrapped)
+            _check_finite(terms, step)
+            accelerator.backward(terms.loss)
+            if accelerator.sync_gradients:
+                norm = float(accelerator.clip_grad_norm_(run.branch.parameters(), settings.max_grad_norm))
+            optimiser.step()
+            optimiser.zero_grad()
+        rows.append(terms)
+    row = {
+        "loss": _mean([r.loss for r in rows]),
+        "loss_simple": _mean([r.simple for r in rows]),
+        "grad_norm": norm,
+        "lr": optimiser.param_groups[0]["lr"],
+    }
+    if run.objective.sail is not None:
+        row["loss_soft"] = _mean([r.soft for r in rows])
+    if run.branch.processors and step % settings.log_every == 0:
+        row["rms_text"], row["rms_frequency"] = run.branch.rms()
+    return row
+
+
+def _after(run: Run, callbacks: Callbacks, state: State, average: EMAModel, row: dict[str, float]) -> None:
+    """Report, validate and save, each at its own pace; validation sees the averaged weights."""
+    settings, step = run.settings, state.step
+    last = step == settings.steps
+    shown = dict(row) if (step - 1) % settings.log_every == 0 or last else {}
+    if step % settings.validate_every == 0 or last:
+        average.store(state.parameters)
+        average.copy_to(state.parameters)
+        shown["validation_loss"] = validation_loss(run)
+        callbacks.preview(step, run.branch)
+        average.restore(state.parameters)
+    if shown:
+        state.history.extend((step, name, value) for name, value in shown.items())
+        callbacks.metrics(step, shown)
+    if step % settings.checkpoint_every == 0 or last:
+        save_state(run.checkpoint, run.key, state)
+
+
+@torch.no_grad()
+def validation_loss(run: Run) -> float:
+    """L_simple on fixed validation samples under fixed draws."""
+    batch = run.validation.fixed(run.settings.validation_images)
+    return float(run.objective(run.branch, batch).per_sample.mean())
+
+
+def _check_finite(terms: Terms, step: int) -> None:
+    if not math.isfinite(terms.loss.item()):
+        raise ValueError(f"step {step}: found loss {terms.loss.item()}, expected a finite number")
+
+
+def _mean(values: list[Tensor]) -> float:
+    return float(torch.stack([v.detach().float() for v in values]).mean())
+
+
+def _on_cpu() -> bool:
+    return not torch.cuda.is_available()

@@ -1,0 +1,81 @@
+"""The training objective of one variant: L = L_simple + λ L_soft (eq. 5, 9, 12)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ecdm.config import Sail
+from ecdm.models.branch import Branch, hint, signal
+from ecdm.models.foundation import Components
+from ecdm.models.split_unet import Residuals, SplitUNet
+from ecdm.numerics.diffusion import q_sample, simple_loss_per_sample
+from ecdm.numerics.sail import soft_loss, total_loss
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """z0, eps (b, c, h, w); t (b,); text (b, n, width); images (b, 3, H, W) in [0, 1]; masks, edges (b, 1, H, W)."""
+
+    z0: Tensor
+    eps: Tensor
+    t: Tensor
+    text: Tensor
+    images: Tensor
+    masks: Tensor
+    edges: Tensor
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The loss to minimise and its parts: scalars, and the per-sample L_simple (b,) without a graph."""
+
+    loss: Tensor
+    simple: Tensor
+    soft: Tensor
+    per_sample: Tensor
+
+
+class Objective:
+    """Eq. 12 for one batch; without `sail` the soft loss is neither computed nor added.
+
+    The frozen UNet's encoder sees no residual, so one pass without a graph serves student and teacher.
+    """
+
+    def __init__(self, components: Components, sail: Sail | None) -> None:
+        self.parts, self.sail = components, sail
+        self.split, self.schedule = SplitUNet(components.unet), components.schedule
+
+    def __call__(
+        self, branch: Branch, batch: TrainBatch, forward: Branch | None = None, swapped: bool = False
+    ) -> Terms:
+        """Loss terms; `forward` is the branch as wrapped for several processes, when it is.
+
+        `swapped` hands every sample its neighbour's frequency signal: a probe of what the tokens are worth.
+        """
+        z = q_sample(batch.z0, batch.t, batch.eps, self.schedule)
+        with torch.no_grad():
+            encoded = self.split.encode(z, batch.t, batch.text)
+            transformed = signal(self.parts, branch, batch.images, batch.masks)
+            if swapped and transformed is not None:
+                transformed = transformed.roll(1, dims=0)
+        run = forward or branch
+        residuals = run(z, batch.t, batch.text, hint(batch.images, batch.masks), transformed)
+        prediction, student = self.split.decode(encoded, residuals)
+        per_sample = simple_loss_per_sample(batch.eps, prediction.float())
+        simple = per_sample.mean()
+        if self.sail is None:
+            return Terms(simple, simple, simple.new_zeros(()), per_sample.detach())
+        with torch.no_grad():
+            guide = self._teacher(z, batch)
+            teacher = self.split.decode(encoded, guide)[1] if self.sail.features == "decoder" else guide.all
+        compared = student if self.sail.features == "decoder" else residuals.all
+        soft = soft_loss(list(teacher), list(compared))
+        return Terms(total_loss(simple, soft, self.sail.lam), simple, soft, per_sample.detach())
+
+    def _teacher(self, z: Tensor, batch: TrainBatch) -> Residuals:
+        edges = batch.edges.repeat(1, 3, 1, 1)
+        down, middle = self.parts.controlnet_canny(z, batch.t, batch.text, edges, return_dict=False)
+        return Residuals(tuple(down), middle)

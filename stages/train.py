@@ -1,0 +1,28 @@
+"""Fine-tune the inpainting branch of one variant under one seed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ecdm.tracking import stage_tracker
+
+from ecdm.config import load_params, load_variant
+from ecdm.stage import run
+from ecdm.training.experiment import Paths, run_experiment
+
+
+def main(variant: str, seed: int) -> None:
+    """build/variants/<variant>.yaml and the shared inputs → build/train/<variant>-<seed>, build/probe/…json."""
+    params = load_params()
+    settings = load_variant(Path(f"build/variants/{variant}.yaml"))
+    with stage_tracker(f"train@{variant}-{seed}") as tracker:
+        run_experiment(settings, params.train, seed, Paths.of(variant, seed), tracker)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("variant")
+    parser.add_argument("seed", type=int)
+    arguments = parser.parse_args()
+    run(f"train@{arguments.variant}-{arguments.seed}", lambda: main(arguments.variant, arguments.seed))
