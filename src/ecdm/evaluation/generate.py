@@ -1,0 +1,79 @@
+"""A method's outputs as files: every image of every data set under every bucket's mask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ecdm.data.dataset import Batch, load_test
+from ecdm.data.files import png_name, save_png
+from ecdm.methods.base import Method, generator_for
+from ecdm.numerics.metrics import to_uint8
+from ecdm.numerics.samplers import paste
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is inpainted: the test split of a COCO-captions folder under one bucket of its masks."""
+
+    dataset: str
+    bucket: str
+    data: Path
+    masks: Path
+    edges: Path | None = None
+
+    def batches(self, batch: int) -> list[Batch]:
+        """Its images, masks and captions."""
+        return list(load_test(self.data, self.masks, self.bucket, batch, edges=self.edges))
+
+
+def jobs(datasets: Sequence[str], buckets: Sequence[str], data: Path, masks: Path) -> list[Job]:
+    """All pairs of data set and bucket, by the pipeline's layout of folders."""
+    return [Job(d, b, data / d, masks / d) for d in datasets for b in buckets]
+
+
+def generate(method: Method, work: Sequence[Job], folder: Path, seed: int, batch: int) -> None:
+    """Write `folder/<dataset>/<bucket>/{raw,pasted}/<id>.png` and a manifest.json beside them.
+
+    Each image's noise is keyed by (seed, dataset, bucket, id): the same for every method and batch size.
+    Raises: ValueError naming an image whose output is not finite; what was written so far stays out of scores,
+    since the stage then fails.
+    """
+    for job in work:
+        target, rows = folder / job.dataset / job.bucket, []
+        for part in tqdm(job.batches(batch), desc=f"{method.name} {job.dataset} {job.bucket}", disable=None):
+            raw = inpaint(method, part, seed, job)
+            for number, caption, *pictures in zip(part.ids, part.captions, *_files(raw, part), strict=True):
+                for kind, picture in zip(("raw", "pasted"), pictures, strict=True):
+                    save_png(target / kind / png_name(number), picture.permute(1, 2, 0).numpy())
+                rows.append({"id": number, "file": png_name(number), "caption": caption})
+        manifest = {"method": method.name, "dataset": job.dataset, "bucket": job.bucket, "images": rows}
+        (target / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def inpaint(method: Method, part: Batch, seed: int, job: Job) -> Tensor:
+    """A method's raw outputs (b, 3, h, w) in [0, 1] for one batch.
+
+    Raises: ValueError naming an image whose output is not finite.
+    """
+    generators = [generator_for(seed, job.dataset, job.bucket, number) for number in part.ids]
+    raw = method.inpaint(part, generators)
+    for number, output in zip(part.ids, raw, strict=True):
+        if not bool(torch.isfinite(output).all()):
+            raise ValueError(
+                f"{method.name}: {job.dataset}, bucket {job.bucket}, image {number}: "
+                "found values that are not finite, expected pixels in [0, 1]"
+            )
+    return raw
+
+
+def _files(raw: Tensor, part: Batch) -> tuple[Tensor, Tensor]:
+    """Raw and pasted output as uint8; pasting happens on uint8, so known pixels keep their bits."""
+    output = to_uint8(raw)
+    return output, paste(output, to_uint8(part.images), part.masks)
