@@ -1,0 +1,217 @@
+"""The page of the ablation: what was measured, how, and what it may be compared with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecdm.reporting.gates import Gates
+from ecdm.reporting.labels import Metric, bucket_title, shown_metrics
+from ecdm.reporting.published import TABLE_2_BUCKET
+from ecdm.reporting.scores import Scores
+from ecdm.reporting.summary import Bootstrap, Row, differences, metrics_json, pooled, summarise, to_csv
+from ecdm.reporting.tables import (
+    BETTER,
+    WORSE,
+    Table,
+    difference_table,
+    gate_table,
+    published_table,
+    red,
+    results,
+    verdicts,
+)
+
+DATASET, PHOTOS = "scenes", "photos"
+DIGITS = 12
+SAMPLERS = {"ddim": "DDIM", "dpmsolver++": "the multistep solver DPM-Solver++"}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the outputs were made and judged: sampling, training length, intervals."""
+
+    sampler: str
+    steps: int
+    guidance: float
+    train_steps: int
+    resamples: int
+    level: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Scores and what follows from them: means, differences to baseline, means on photographs, gates."""
+
+    scores: Scores
+    rows: Sequence[Row]
+    changes: Sequence[Row]
+    photos: Sequence[Row]
+    gates: Gates
+
+    @classmethod
+    def of(cls, scores: Scores, gates: Gates, draws: Bootstrap) -> Findings:
+        """Compute everything from the scores."""
+        rows, changes = summarise(scores, DATASET, draws), differences(scores, DATASET, draws)
+        return cls(scores, rows, changes, summarise(scores, PHOTOS, draws), gates)
+
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        """Buckets of the scenes, in order."""
+        return self.scores.buckets_of(DATASET)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Metrics that tables and figures show."""
+        return shown_metrics(self.scores.metrics)
+
+
+def files(findings: Findings, setup: Setup, inputs: Mapping[str, str]) -> dict[str, str]:
+    """All texts of the report by file name: tables, page and DVC's metrics."""
+    metrics = metrics_json(findings.rows, findings.scores.variants)
+    return {
+        "ablation.csv": to_csv(findings.rows),
+        "differences.csv": to_csv(findings.changes),
+        "photos.csv": to_csv(findings.photos),
+        "metrics.json": json.dumps(metrics, indent=2) + "\n",
+        "ablation.md": ablation_page(findings, setup, inputs),
+    }
+
+
+def digests(paths: Iterable[Path]) -> dict[str, str]:
+    """Leading digits of the SHA-256 of each file, by its path; FileNotFoundError without one of them."""
+    found = {}
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file")
+        found[path.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
+    return found
+
+
+def ablation_page(findings: Findings, setup: Setup, inputs: Mapping[str, str]) -> str:
+    """The page as Markdown; `inputs` maps the files it rests on to their digests."""
+    listed = tuple((f"`{path}`", f"`{digest}`") for path, digest in inputs.items())
+    parts = [
+        "# Ablation",
+        *_warning(findings.gates),
+        _method(findings, setup),
+        *_results(findings, pasted=True),
+        *_results(findings, pasted=False),
+        *_differences(findings, setup.level),
+        *_figures(findings),
+        *_published(),
+        "## Gates",
+        "Bounds for data, foundation and variants, on held-out images. A gain or rise (bound 0) holds "
+        "when its whole interval lies above 0.",
+        gate_table(findings.gates.gates).markdown() if findings.gates.gates else "None recorded.",
+        "## Inputs",
+        "First digits of the SHA-256 of every file behind this page.",
+        Table(("File", "SHA-256"), listed).markdown(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _warning(gates: Gates) -> list[str]:
+    if not gates.failed:
+        return []
+    told = "" if gates.enforced else " and were not enforced (gates.enforce: false)"
+    names = ", ".join(gates.failed)
+    text = red(f"These quality gates do not hold{told}: {names}. Do not quote the numbers below.")
+    return [f"> [!CAUTION]\n> {text}"]
+
+
+def _method(findings: Findings, setup: Setup) -> str:
+    scores = findings.scores
+    seeds = scores.seeds[scores.variants[0]]
+    counts = {len(scores.images[DATASET, bucket]) for bucket in findings.buckets}
+    images = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    listed = ", ".join(str(seed) for seed in seeds)
+    trained = f"seed {listed}" if len(seeds) == 1 else f"seeds {listed}, means over them"
+    percent = f"{100 * setup.level:g} %"
+    drawn = "images" if len(seeds) == 1 else "images and seeds"
+    lines = [
+        f"- **Data:** held-out embedded scenes, n = {images} images per mask set; "
+        "same images, masks, captions and noise for every variant.",
+        f"- **Training:** {setup.train_steps} steps from the same start, {trained}.",
+        f"- **Sampling:** {SAMPLERS.get(setup.sampler, setup.sampler)}, {setup.steps} steps, guidance "
+        f"{setup.guidance:g}, one output per image.",
+        "- **Values:** means of per-image values of 8-bit outputs in [0, 1]. *Pasted*: known pixels put "
+        "back; *raw*: as decoded. *Hole* columns look at the hole's pixels alone.",
+        f"- **Intervals:** {percent}, bootstrap over {drawn}, {setup.resamples} resamples.",
+        f"- **Perceptual distance:** {_perceptual(findings.metrics)}",
+        "- **Marks:** <b>best</b>, <u>second</u>, <i>third</i> among variants; references are not ranked.",
+    ]
+    if len(seeds) == 1:
+        lines.append(
+            "- **One seed:** intervals say how much the choice of test images matters, "
+            "not how much another training run would differ."
+        )
+    return "\n".join(lines)
+
+
+def _perceptual(metrics: Sequence[Metric]) -> str:
+    names = {metric.name for metric in metrics}
+    if "lpips_random" in names:
+        return (
+            "`lpips_random`, a random AlexNet trunk of fixed seed under the linear heads of LPIPS. "
+            "**It is not LPIPS** and compares with no LPIPS value, here or elsewhere."
+        )
+    return "LPIPS with the pretrained AlexNet." if "lpips" in names else "none."
+
+
+def _results(findings: Findings, pasted: bool) -> list[str]:
+    scores, means, metrics = findings.scores, pooled(findings.rows), findings.metrics
+    parts = [f"## Results, {'pasted' if pasted else 'raw outputs'}"]
+    for bucket in findings.buckets:
+        if (scores.variants[0], bucket, metrics[0].name, pasted) in means:
+            table = results(means, bucket, scores.variants, scores.references, metrics, pasted)
+            parts += [f"### {_heading(bucket)} (n = {len(scores.images[DATASET, bucket])})", table.markdown()]
+    return parts
+
+
+def _differences(findings: Findings, level: float) -> list[str]:
+    deltas, metrics = pooled(findings.changes), findings.metrics
+    variants = [name for name in findings.scores.variants if name != "baseline"]
+    title = "## Differences to baseline"
+    if not deltas:
+        return [title, "None: they need the baseline and another variant."]
+    percent = f"{100 * level:g} %"
+    text = (
+        f"Variant minus baseline, pasted, paired by image, with {percent} intervals. Bold with {BETTER} "
+        f"(better) or {WORSE} (worse) where the interval excludes 0; every sign as it came. The comparisons "
+        f"are not corrected for their number: some marks are to be expected by chance. First the count of "
+        f"metrics better, worse and open, then every value."
+    )
+    parts = [title, text, verdicts(deltas, findings.buckets, variants, metrics).markdown()]
+    for bucket in findings.buckets:
+        table = difference_table(deltas, bucket, variants, metrics)
+        parts += [f"### {_heading(bucket)}, differences", table.markdown()]
+    return [*parts, "![Differences to baseline with intervals](differences.png)"]
+
+
+def _figures(findings: Findings) -> list[str]:
+    parts = ["## Pictures", "The first test images in order of their number, not chosen by how they look."]
+    for bucket in findings.buckets:
+        parts.append(f"![Variants side by side, {bucket_title(bucket)}](grids/ablation_{bucket}.png)")
+    if findings.photos:
+        text = "Photographs, on which nothing was trained; scores in [photos.csv](photos.csv)."
+        parts += [text, "![Variants side by side, photographs](grids/photos.png)"]
+    return [*parts, "## Training", "![Training curves](curves.png)"]
+
+
+def _published() -> list[str]:
+    return [
+        "## Published values",
+        f"The paper's Table 2 ({bucket_title(TABLE_2_BUCKET)} holes): **published on MS-COCO, with other "
+        "weights, other data and true LPIPS. Not comparable with the numbers above**; at most the order of "
+        "the variants is.",
+        published_table().markdown(),
+    ]
+
+
+def _heading(bucket: str) -> str:
+    title = bucket_title(bucket)
+    return f"Holes of {title}" if bucket[:1].isdigit() else title.capitalize()

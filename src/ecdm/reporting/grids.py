@@ -1,0 +1,180 @@
+"""Figure 6 as a picture: masked input, ground truth and outputs side by side, every pixel as it is."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from ecdm.reporting.figures import drawing, save
+from ecdm.reporting.labels import model_title
+
+Pixels = NDArray[np.uint8]
+
+# Pixels: side of a tile, gaps, heights of text lines. Dots per inch turn the type size into pixels.
+TILE = 256
+GAP, MARGIN = 8, 16
+HEAD, LINE = 40, 30
+DPI = 100
+HEAD_SIZE, CAPTION_SIZE = 17.0, 16.0
+# Mean advance of the sans face's characters, in ems.
+ADVANCE = 0.56
+HOLE, HATCH, EDGE = (222, 222, 222), (190, 190, 190), (60, 60, 60)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row: caption, truth (h, w, 3), hole (h, w) with True = hole, outputs by column title."""
+
+    caption: str
+    truth: Pixels
+    hole: NDArray[np.bool_]
+    outputs: Mapping[str, Pixels]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a row's files lie: a COCO-captions folder with its split, masks, outputs by column title."""
+
+    dataset: Path
+    split: str
+    masks: Path
+    outputs: Mapping[str, Path]
+
+    @classmethod
+    def of(cls, data: Path, build: Path, dataset: str, bucket: str, variants: Sequence[str], seed: int) -> Folders:
+        """The pipeline's folders of one dataset and bucket: test split, pasted outputs of one seed."""
+        runs = {name: build / "generate" / f"{name}-{seed}" for name in variants}
+        outputs = {model_title(name): run / dataset / bucket / "pasted" for name, run in runs.items()}
+        return cls(data / dataset, "test", build / "masks" / dataset / bucket, outputs)
+
+
+def read_samples(folders: Folders, count: int) -> list[Sample]:
+    """Read the first `count` images of the split, by ascending number, with masks and outputs.
+
+    Raises: FileNotFoundError without a file; ValueError naming it when it is no image or of another size.
+    """
+    path = folders.dataset / "annotations" / f"captions_{folders.split}.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    captions: dict[int, str] = {}
+    for annotation in sorted(content["annotations"], key=lambda item: int(item["id"])):
+        captions.setdefault(annotation["image_id"], annotation["caption"])
+    chosen = sorted(content["images"], key=lambda item: int(item["id"]))[:count]
+    return [_sample(folders, entry, captions.get(entry["id"], "")) for entry in chosen]
+
+
+def ablation_grid(samples: Sequence[Sample], path: Path, note: str = "") -> None:
+    """Draw one row per sample with its caption below; `note` stands under the last row.
+
+    Images are enlarged by whole factors, pixel by pixel, to at most 256 px; larger ones are reduced.
+    Without samples the picture says so.
+    """
+    titles = ["Masked input", "Ground truth", *(samples[0].outputs if samples else ())]
+    pitch = TILE + GAP
+    width = 2 * MARGIN + len(titles) * pitch - GAP
+    captions = [_wrap(sample.caption, width - 2 * MARGIN) for sample in samples]
+    footer = _wrap(note or ("" if samples else "No images in this set."), width - 2 * MARGIN)
+    rows = [TILE + 4 + LINE * len(lines) + 2 * GAP for lines in captions]
+    height = MARGIN + HEAD + sum(rows) + LINE * len(footer) + MARGIN
+    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+    texts = [(MARGIN + i * pitch + TILE / 2, MARGIN, title, "head") for i, title in enumerate(titles)]
+    top = MARGIN + HEAD
+    for sample, lines, step in zip(samples, captions, rows, strict=True):
+        for i, tile in enumerate(_tiles(sample)):
+            left = MARGIN + i * pitch
+            canvas[top : top + TILE, left : left + TILE] = tile
+        texts += [(MARGIN, top + TILE + 4 + LINE * i, line, "caption") for i, line in enumerate(lines)]
+        top += step
+    texts += [(MARGIN, top + LINE * i, line, "note") for i, line in enumerate(footer)]
+    _write(canvas, texts, path)
+
+
+def _write(canvas: Pixels, texts: Sequence[tuple[float, float, str, str]], path: Path) -> None:
+    """Canvas with texts at pixel positions of their upper edge."""
+    height, width = canvas.shape[:2]
+    looks: dict[str, dict[str, Any]] = {
+        "head": {"ha": "center", "size": HEAD_SIZE, "weight": "bold", "color": "#111111"},
+        "caption": {"ha": "left", "size": CAPTION_SIZE, "color": "#333333"},
+        "note": {"ha": "left", "size": CAPTION_SIZE, "color": "#666666", "style": "italic"},
+    }
+    with drawing():
+        figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+        figure.figimage(canvas, 0, 0)
+        for x, y, text, look in texts:
+            # Captions are plain text: a dollar sign must not start a formula.
+            figure.text(x / width, 1 - y / height, text, va="top", parse_math=False, **looks[look])
+        save(figure, path)
+
+
+def _tiles(sample: Sample) -> list[Pixels]:
+    """The row's pictures at tile size: masked input, truth, outputs."""
+    # Known pixels are white here, and so is the margin of an image that does not fill its tile.
+    hole = _fit(np.where(sample.hole, 0, 255).astype(np.uint8))[..., 0] < 128
+    masked = _fit(sample.truth)
+    y, x = np.indices(hole.shape)
+    masked[hole] = HOLE
+    masked[hole & ((x + y) % 16 < 3)] = HATCH
+    masked[hole & _beside(~hole)] = EDGE
+    return [masked, _fit(sample.truth), *(_fit(image) for image in sample.outputs.values())]
+
+
+def _beside(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels at most two steps from `region`, corners included."""
+    padded = np.pad(region, 2)
+    height, width = region.shape
+    shifts = [padded[i : i + height, j : j + width] for i in range(5) for j in range(5)]
+    return np.asarray(np.logical_or.reduce(shifts))
+
+
+def _fit(image: Pixels) -> Pixels:
+    """The image centred on a white tile (TILE, TILE, 3): enlarged by a whole factor or reduced to fit."""
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    factor = TILE // max(image.shape[:2])
+    if factor:
+        image = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    else:
+        scale = TILE / max(image.shape[:2])
+        size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+    tile = np.full((TILE, TILE, 3), 255, dtype=np.uint8)
+    top, left = (TILE - image.shape[0]) // 2, (TILE - image.shape[1]) // 2
+    tile[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return tile
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Lines of at most about `width` pixels."""
+    return textwrap.wrap(text, max(20, int(width / (ADVANCE * CAPTION_SIZE * DPI / 72))))
+
+
+def _sample(folders: Folders, entry: Mapping[str, object], caption: str) -> Sample:
+    name = f"{int(str(entry['id'])):012d}.png"
+    truth = _read(folders.dataset / folders.split / str(entry["file_name"]), "RGB")
+    hole = _read(folders.masks / name, "L", truth) >= 128
+    outputs = {title: _read(folder / name, "RGB", truth) for title, folder in folders.outputs.items()}
+    return Sample(caption, truth, hole, outputs)
+
+
+def _read(path: Path, mode: str, like: Pixels | None = None) -> Pixels:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert(mode))
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path}: not a readable image: {error}") from error
+    if like is not None and pixels.shape[:2] != like.shape[:2]:
+        found, expected = ("x".join(map(str, shape[1::-1])) for shape in (pixels.shape, like.shape))
+        raise ValueError(f"{path}: found {found} px, expected {expected} as its ground truth")
+    return pixels

@@ -1,0 +1,109 @@
+"""Training histories as series per variant and seed, and as plain files for plots."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+COLUMNS = ("step", "name", "value")
+FILE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+class Run(NamedTuple):
+    """A training run."""
+
+    variant: str
+    seed: int
+
+
+class Series(NamedTuple):
+    """Values over ascending steps."""
+
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+# name → run → series
+Histories = Mapping[str, Mapping[Run, Series]]
+
+
+def history_paths(folder: Path, variants: Sequence[str], seeds: Sequence[int]) -> dict[Run, Path]:
+    """Where each run's history lies below the folder of training outputs."""
+    runs = [Run(variant, seed) for variant in variants for seed in seeds]
+    return {run: folder / f"{run.variant}-{run.seed}" / "history.csv" for run in runs}
+
+
+def read_histories(paths: Mapping[Run, Path]) -> Histories:
+    """Read the runs' histories, series by name.
+
+    Raises: FileNotFoundError without a file; ValueError naming file and line for a missing column, a value
+    that is no finite number, or a step given twice.
+    """
+    histories: dict[str, dict[Run, Series]] = {}
+    for run, path in paths.items():
+        for name, points in _read(path).items():
+            steps = sorted(points)
+            values = np.array([points[step] for step in steps], dtype=np.float64)
+            histories.setdefault(name, {})[run] = Series(np.array(steps, dtype=np.int64), values)
+    return histories
+
+
+def smooth(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """Moving mean over an odd `window` centred on each value, cut off at both ends; same length, no lag."""
+    half = window // 2
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    centre = np.arange(len(values))
+    first, last = np.maximum(centre - half, 0), np.minimum(centre + half + 1, len(values))
+    return np.asarray((sums[last] - sums[first]) / (last - first))
+
+
+def curve_csv(runs: Mapping[Run, Series]) -> str:
+    """Columns step, variant, value; with several seeds a run stands as `variant-seed`."""
+    several = len({run.seed for run in runs}) > 1
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("step", "variant", "value"))
+    for run, series in runs.items():
+        label = f"{run.variant}-{run.seed}" if several else run.variant
+        for step, value in zip(series.steps, series.values, strict=True):
+            writer.writerow((int(step), label, f"{value:.8g}"))
+    return text.getvalue()
+
+
+def _read(path: Path) -> dict[str, dict[int, float]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    series: dict[str, dict[int, float]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{path}: no column {missing[0]}, expected {', '.join(COLUMNS)}")
+        for line, row in enumerate(reader, start=2):
+            step, value = _parse(row, f"{path}: line {line}")
+            points = series.setdefault(row["name"], {})
+            if step in points:
+                raise ValueError(f"{path}: line {line}: a second value of {row['name']} at step {step}")
+            points[step] = value
+    odd = [name for name in series if not FILE_NAME.fullmatch(name)]
+    if odd:
+        raise ValueError(f"{path}: name {odd[0]!r}: expected letters, digits, dots and dashes alone")
+    return series
+
+
+def _parse(row: Mapping[str, str], place: str) -> tuple[int, float]:
+    try:
+        step, value = int(row["step"]), float(row["value"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{place}: expected numbers in step and value: {error}") from error
+    if not math.isfinite(value):
+        raise ValueError(f"{place}: found {value}, expected a finite value")
+    return step, value

@@ -1,0 +1,57 @@
+"""Names under which variants, references, metrics and buckets appear in tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+VARIANTS = {"baseline": "Baseline", "sail": "w/ SAIL", "acda": "w/ ACDA", "ours": "Ours"}
+REFERENCES = {
+    "mean_fill": "Mean fill",
+    "telea": "Telea",
+    "navier_stokes": "Navier–Stokes",
+    "vae": "VAE ceiling",
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column: name in the score files, title, whether more is better, decimals that differences need."""
+
+    name: str
+    title: str
+    higher: bool
+    decimals: int
+
+    @property
+    def heading(self) -> str:
+        """Title with the arrow that points to better, in Markdown; a bare name is set as code."""
+        title = f"`{self.title}`" if self.title == self.name else self.title
+        return f"{title} {'↑' if self.higher else '↓'}"
+
+
+METRICS = (
+    Metric("psnr", "PSNR", True, 3),
+    Metric("ssim", "SSIM", True, 5),
+    Metric("l1", "Mean ℓ1", False, 5),
+    Metric("lpips", "LPIPS", False, 5),
+    Metric("lpips_random", "lpips_random", False, 5),
+    Metric("psnr_hole", "Hole PSNR", True, 3),
+    Metric("l1_hole", "Hole ℓ1", False, 5),
+)
+
+
+def model_title(name: str) -> str:
+    """Title of a variant or reference; a name without one stands for itself."""
+    return VARIANTS.get(name) or REFERENCES.get(name) or name
+
+
+def bucket_title(name: str) -> str:
+    """`10-20` as `10–20 %`, a stroke set as `wide strokes`."""
+    return f"{name.replace('-', '–')} %" if name[:1].isdigit() else f"{name} strokes"
+
+
+def shown_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
+    """The metrics among `names` that tables show, in the order of their columns."""
+    present = set(names)
+    return tuple(metric for metric in METRICS if metric.name in present)

@@ -1,0 +1,127 @@
+"""Means, intervals and paired differences of the scores, and the files that hold them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecdm.numerics.statistics import Interval, bootstrap, paired_bootstrap
+from ecdm.reporting.scores import Cell, Scores
+
+HEADER = ("variant", "seed", "bucket", "metric", "pasted", "mean", "ci_low", "ci_high", "n")
+ALL_SEEDS = "all"
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are drawn: resamples, level in (0, 1), seed of the draws."""
+
+    resamples: int
+    level: float
+    seed: int
+
+    def mean(self, values: NDArray[np.float64]) -> Interval:
+        """Interval of the mean; every call makes the same draws, so no cell depends on the others."""
+        return bootstrap(values, np.random.default_rng(self.seed), self.resamples, self.level)
+
+    def difference(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> Interval:
+        """Interval of the mean of a - b, paired by seed and image."""
+        return paired_bootstrap(a, b, np.random.default_rng(self.seed), self.resamples, self.level)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a summary; `seed` is a number or `all`, `pooled` marks the line that tables show."""
+
+    variant: str
+    seed: str
+    bucket: str
+    metric: str
+    pasted: bool
+    interval: Interval
+    pooled: bool
+
+
+# variant, bucket, metric, pasted
+Key = tuple[str, str, str, bool]
+
+
+def summarise(scores: Scores, dataset: str, draws: Bootstrap) -> list[Row]:
+    """Mean with interval of every cell of `dataset`: per seed, and over all seeds where there are several."""
+    rows = []
+    for cell in _cells(scores, dataset, (*scores.variants, *scores.references)):
+        for seed, part, pooled in _parts(scores.seeds[cell.variant]):
+            rows.append(_row(cell, seed, draws.mean(scores.values[cell][part]), pooled))
+    return rows
+
+
+def differences(scores: Scores, dataset: str, draws: Bootstrap, baseline: str = "baseline") -> list[Row]:
+    """Mean of (variant - baseline) per image with interval, rows as in `summarise`; none without baseline."""
+    if baseline not in scores.variants:
+        return []
+    rows = []
+    for cell in _cells(scores, dataset, [name for name in scores.variants if name != baseline]):
+        other = scores.values[cell._replace(variant=baseline)]
+        for seed, part, pooled in _parts(scores.seeds[cell.variant]):
+            interval = draws.difference(scores.values[cell][part], other[part])
+            rows.append(_row(cell, seed, interval, pooled))
+    return rows
+
+
+def pooled(rows: Iterable[Row]) -> dict[Key, Interval]:
+    """The intervals that tables and figures show: over all seeds, or of the only one."""
+    return {(row.variant, row.bucket, row.metric, row.pasted): row.interval for row in rows if row.pooled}
+
+
+def to_csv(rows: Iterable[Row]) -> str:
+    """The rows as CSV text under `HEADER`, numbers with six decimals; the header alone without rows."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for row in rows:
+        ends = (row.interval.mean, row.interval.low, row.interval.high)
+        numbers = [_decimal(value) for value in ends]
+        place = [row.variant, row.seed, row.bucket, row.metric, int(row.pasted)]
+        writer.writerow([*place, *numbers, row.interval.n])
+    return text.getvalue()
+
+
+def metrics_json(rows: Iterable[Row], variants: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """Pasted means {variant: {bucket: {metric: mean}}}, six decimals, references left out."""
+    nested: dict[str, dict[str, dict[str, float]]] = {}
+    for (variant, bucket, metric, pasted), interval in pooled(rows).items():
+        if pasted and variant in variants:
+            nested.setdefault(variant, {}).setdefault(bucket, {})[metric] = round(interval.mean, 6)
+    return nested
+
+
+def _cells(scores: Scores, dataset: str, models: Sequence[str]) -> list[Cell]:
+    """The dataset's cells, ordered by model, bucket, metric and pasted before raw."""
+    place: Mapping[str, int] = {name: i for i, name in enumerate((*models, *scores.buckets, *scores.metrics))}
+    chosen = [cell for cell in scores.values if cell.dataset == dataset and cell.variant in models]
+
+    def order(cell: Cell) -> tuple[int, int, int, bool]:
+        return place[cell.variant], place[cell.bucket], place[cell.metric], not cell.pasted
+
+    return sorted(chosen, key=order)
+
+
+def _parts(seeds: Sequence[int]) -> list[tuple[str, slice, bool]]:
+    """Each seed, then all where there are several: label, rows of the matrix, whether tables show it."""
+    single = [(str(seed), slice(i, i + 1), len(seeds) == 1) for i, seed in enumerate(seeds)]
+    return single if len(seeds) == 1 else [*single, (ALL_SEEDS, slice(None), True)]
+
+
+def _row(cell: Cell, seed: str, interval: Interval, pooled: bool) -> Row:
+    return Row(cell.variant, seed, cell.bucket, cell.metric, cell.pasted, interval, pooled)
+
+
+def _decimal(value: float) -> str:
+    """Six decimals, without a minus before zero."""
+    text = f"{value:.6f}"
+    return text.lstrip("-") if float(text) == 0 else text
