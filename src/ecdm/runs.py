@@ -1,4 +1,4 @@
-"""The untracked record of every stage run: when, how long, how much memory, on what hardware, at which commit."""
+"""The untracked record of a stage run: when, how long, how much memory, on what hardware, which commit."""
 
 from __future__ import annotations
 

@@ -1,0 +1,195 @@
+"""What a stage's run is made of: its command, dependencies and parameters, as dvc.lock writes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML, YAMLError
+
+from ecdm.runs import git
+
+if TYPE_CHECKING:
+    from dvc.stage import PipelineStage
+
+# One stage as dvc.lock has it: cmd, deps (path, md5, ...), params (file → key → value), outs.
+Entry = dict[str, Any]
+
+# DVC leaves these out of its own run-cache key too: they follow from the content.
+DERIVED = ("size", "nfiles", "isexec")
+TRAIN = re.compile(r"train@(?P<variant>.+)-(?P<seed>\d+)")
+
+
+def train_run(name: str) -> tuple[str, int] | None:
+    """Variant and seed of a stage `train@<variant>-<seed>`; None for every other stage."""
+    match = TRAIN.fullmatch(name)
+    return (match["variant"], int(match["seed"])) if match else None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping, read as DVC reads it (YAML 1.2).
+
+    Raises: FileNotFoundError; ValueError naming the file where it is not a mapping.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: found {type(content).__name__}, expected a mapping")
+    return content
+
+
+def locked(root: Path) -> dict[str, Entry]:
+    """The stages of `root`/dvc.lock by name, among them those that dvc.yaml no longer has."""
+    path = root / "dvc.lock"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; run `dvc repro` first")
+    stages = read_yaml(path).get("stages")
+    if not isinstance(stages, dict):
+        raise ValueError(f"{path}: found no stages, expected what `dvc repro` writes")
+    return stages
+
+
+def entry_key(entry: Mapping[str, Any]) -> str:
+    """SHA-256, in hex, of a stage's command, dependencies and parameters; its outputs do not count."""
+    deps = [{k: v for k, v in dep.items() if k not in DERIVED} for dep in entry.get("deps", [])]
+    known = {
+        "cmd": entry["cmd"],
+        "deps": sorted(deps, key=lambda dep: str(dep["path"])),
+        "params": entry.get("params", {}),
+    }
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def stage_key(name: str, root: Path) -> str:
+    """Key of a stage as dvc.lock has it, that is, after it ran; raises ValueError for an unknown stage."""
+    entries = locked(root)
+    if name not in entries:
+        raise ValueError(f"{root / 'dvc.lock'}: found no stage {name!r}, expected one of {sorted(entries)}")
+    return entry_key(entries[name])
+
+
+def live_entry(name: str, root: Path) -> Entry:
+    """The entry that dvc.lock will have for a stage, from dvc.yaml and the files as they are now.
+
+    DVC itself resolves and hashes, so ignored files, directories and templates count as they will then; it
+    remembers what it hashed, so that inside a stage this takes a fraction of a second.
+    Raises: whatever DVC raises where there is no project, no such stage or a missing dependency.
+    """
+    from dvc.repo import Repo
+    from dvc.stage.serialize import to_single_stage_lockfile
+
+    with Repo(str(root)) as repo:
+        stage = repo.stage.load_one(path=str(root / "dvc.yaml"), name=name)
+        stage.save_deps()
+        return dict(to_single_stage_lockfile(stage))
+
+
+def live_stage_key(name: str, root: Path) -> str:
+    """Key of a stage before it starts; equals `stage_key` after it, unless its inputs change meanwhile."""
+    return entry_key(live_entry(name, root))
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Where the working tree stands against dvc.lock.
+
+    entries: the stages of dvc.yaml that dvc.lock knows. stale: per stage, the files it wrote or got from
+    other stages that are not those of dvc.lock. changed: stages that have to run again for another reason
+    than an edited source file: new, or with another command or other parameters.
+    """
+
+    entries: dict[str, Entry]
+    stale: dict[str, list[str]]
+    changed: list[str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every stage of dvc.yaml was reproduced and its files are those of dvc.lock."""
+        return not self.stale and not self.changed
+
+    @property
+    def key(self) -> str:
+        """SHA-256, in hex, of all stages' names and keys."""
+        keys = {name: entry_key(entry) for name, entry in self.entries.items()}
+        return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
+
+
+def reproduction(root: Path) -> Reproduction:
+    """Compare the stages of `root`/dvc.yaml and their files with dvc.lock; raises like `locked`."""
+    entries = locked(root)
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            stages = {stage.name: stage for stage in repo.stage.load_all(path=str(root / "dvc.yaml"))}
+            made = [Path(out.fs_path) for stage in stages.values() for out in stage.outs]
+            moved = {name: sorted(_moved(stage, made)) for name, stage in stages.items() if name in entries}
+            changed = sorted(name for name, stage in stages.items() if _changed(stage, entries.get(name)))
+    except DvcException as error:
+        raise ValueError(f"{root}: {' '.join(str(error).split())}") from error
+    known = {name: entries[name] for name in stages if name in entries}
+    return Reproduction(known, {name: paths for name, paths in moved.items() if paths}, changed)
+
+
+def _moved(stage: PipelineStage, made: list[Path]) -> Iterator[str]:
+    from dvc.stage.utils import split_params_deps
+
+    _, file_deps = split_params_deps(stage)
+    for item in (*stage.outs, *file_deps):
+        path = Path(item.fs_path)
+        from_stage = any(path == out or path in out.parents or out in path.parents for out in made)
+        if from_stage and item.workspace_status():
+            yield str(item.def_path)
+
+
+def _changed(stage: PipelineStage, entry: Entry | None) -> bool:
+    return entry is None or stage.cmd != entry["cmd"] or any(dep.workspace_status() for dep in stage.params)
+
+
+def settings(name: str, entry: Entry, root: Path) -> dict[str, object]:
+    """The params of a stage's run: those of its entry in dvc.lock, and what its variant really uses."""
+    files = entry.get("params", {}).values()
+    found: dict[str, object] = {key: value for file in files for key, value in file.items()}
+    if run := train_run(name):
+        used = read_yaml(root / "build" / "variants" / f"{run[0]}.yaml")
+        found |= {"variant": run[0], "seed": run[1], **{k: v for k, v in used.items() if k != "name"}}
+    return found
+
+
+def identity(name: str, root: Path, hardware: str | None) -> dict[str, str]:
+    """The tags that say where a stage's run comes from."""
+    lock, run = root / "dvc.lock", train_run(name)
+    found = {
+        "stage": name.partition("@")[0],
+        "variant": run and run[0],
+        "seed": run and str(run[1]),
+        "git_commit": git(root, "rev-parse", "HEAD"),
+        "git_dirty": str(bool(git(root, "status", "--porcelain"))).lower(),
+        "dvc_lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
+        "DVC_STAGE": name,
+        "DVC_EXP_NAME": os.environ.get("DVC_EXP_NAME"),
+        "hardware": hardware,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Nested settings under dotted names, as text; lists as JSON, None as `null`."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value, default=str)
+    return flat

@@ -1,0 +1,161 @@
+"""The `ecdm` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from ecdm.cli import main
+
+PARAMS = (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "params.yaml").write_text(PARAMS, encoding="utf-8")
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "tiny.yaml").write_text("train:\n  steps: 7\n")
+    (tmp_path / "deeper").mkdir()
+    monkeypatch.chdir(tmp_path / "deeper")
+    return tmp_path
+
+
+def test_help_is_quick_and_complete() -> None:
+    script = (
+        "import sys, ecdm.cli\n"
+        "try: ecdm.cli.main(['--help'])\n"
+        "finally: print({'torch', 'mlflow', 'dvc', 'numpy', 'pydantic', 'ruamel'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert all(re.search(rf"^    {name} ", done.stdout, re.MULTILINE) for name in ("profile", "sync", "timing", "ui"))
+    assert done.stdout.endswith("set()\n")
+
+
+def test_a_profile_is_written_with_its_difference(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / "params.yaml"
+    for flags, code in ((["--dry-run"], 0), (["--check"], 1)):
+        assert main(["profile", "tiny", *flags]) == code
+        assert path.read_text(encoding="utf-8") == PARAMS
+        assert "\n+  steps: 7\n" in capsys.readouterr().out
+    assert main(["profile", "tiny"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("--- a/params.yaml\n+++ b/params.yaml\n@@")
+    old, new = [line for line in shown.splitlines() if re.match(r"[-+] ", line)]
+    assert re.fullmatch(r"-  steps: \d+", old)
+    assert new == "+  steps: 7"
+    assert main(["profile", "tiny", "--check"]) == 0
+    assert "already" in capsys.readouterr().out
+    changed = [line for line in path.read_text(encoding="utf-8").splitlines() if line not in PARAMS.splitlines()]
+    assert changed == ["  steps: 7"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "name", "message"),
+    [
+        (None, "huge", r"profile 'huge': not found in .*; known: bad, tiny"),
+        ("train:\n  stepps: 7\n", "bad", r"bad\.yaml: train\.stepps: no such key in params\.yaml"),
+        ("train:\n  steps: many\n", "bad", r"bad\.yaml: train\.steps: found 'many', expected"),
+    ],
+)
+def test_a_bad_profile_changes_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str], profile: str | None, name: str, message: str
+) -> None:
+    (project / "profiles" / "bad.yaml").write_text(profile or "seed: 1\n")
+    assert main(["profile", name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(rf"error: .*{message}", line)
+    assert (project / "params.yaml").read_text(encoding="utf-8") == PARAMS
+    assert sorted(path.name for path in project.iterdir()) == ["deeper", "params.yaml", "profiles"]
+
+
+def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["timing"]) == 2
+    assert capsys.readouterr().err.startswith("error: params.yaml: found neither in ")
+
+
+def test_sync_needs_a_lock(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sync"]) == 2
+    assert capsys.readouterr().err == f"error: {project / 'dvc.lock'}: no such file; run `dvc repro` first\n"
+    assert not (project / "mlflow.db").exists()
+
+
+def test_timing_lists_the_stages_in_order(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "runs").mkdir()
+    for name, started, seconds, memory, completed in (
+        ("train@baseline-0", "2030-01-02T03:04:05+00:00", 65.25, 1200, True),
+        ("prepare", "2030-01-02T03:00:00+00:00", 10.0, 300, True),
+        ("gates", "2030-01-02T04:00:00+00:00", 1.0, 200, False),
+    ):
+        record = {"stage": name, "started": started, "seconds": seconds, "peak_memory_mb": memory}
+        record |= {"hardware": {}, "commit": None, "completed": completed}
+        (project / "runs" / f"{name}.json").write_text(json.dumps(record))
+    assert main(["timing"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["stage", "started", "(UTC)", "seconds", "peak", "MB"],
+        ["prepare", "2030-01-02", "03:00", "10.0", "300"],
+        ["train@baseline-0", "2030-01-02", "03:04", "65.2", "1200"],
+        ["gates", "2030-01-02", "04:00", "1.0", "200", "failed"],
+        ["-" * len(lines[0])],
+        ["total", "76.2", "1200"],
+    ]
+    assert max(map(len, lines)) <= 80
+
+    (project / "runs" / "bad.json").write_text("{}")
+    assert main(["timing"]) == 2
+    assert "bad.json: not a record of a stage run" in capsys.readouterr().err
+
+
+def test_timing_without_runs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["timing"]) == 2
+    message = f"{project / 'runs'}: found no record of a stage run; run `make repro` first"
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_ui_refuses_a_taken_port(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["ui", "--port", str(port)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: --port: found {port} on 127.0.0.1 in use, expected a free one")
+    assert main(["ui", "--port", "0"]) == 2
+    assert not (project / "mlflow.db").exists()
+
+
+def test_ui_points_at_a_remote_server(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@runs.example")
+    assert main(["ui"]) == 0
+    assert capsys.readouterr().out == "MLFLOW_TRACKING_URI names a server: https://runs.example\n"
+
+
+def test_ui_serves_the_local_store_and_ends_cleanly(project: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "ecdm.cli", "ui", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    lines = iter(process.stdout.readline, "")
+    link = next(line for line in lines if line.startswith("MLflow: "))
+    assert re.fullmatch(rf"MLflow: http://127\.0\.0\.1:{port}/#/experiments/\d+  \(Ctrl-C ends it\)\n", link)
+    assert (project / "mlflow.db").is_file()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=300) as page:
+        assert b"MLflow" in page.read()
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait() == 0
+    with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
+        probe.connect(("127.0.0.1", port))

@@ -1,0 +1,127 @@
+"""Profiles change values in params.yaml and leave every other character alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from ecdm.profiles import difference, find_profile, overlay
+
+PARAMS = """\
+# The default.
+seed: 0  # of everything
+
+variants:
+  # without additions
+  - baseline
+  - sail   # soft loss
+  # both
+  - ours   # and tokens
+
+# How it learns.
+train:
+  lr: 0.0001   # at the start
+  sizes: [32, 64]  # channels
+  precision: 'no'
+  path: ''
+  note:
+  deep:
+    steps: 240
+
+last: true
+"""
+
+
+def _overlay(folder: Path, profile: str, params: str = PARAMS) -> str:
+    (folder / "params.yaml").write_text(params)
+    (folder / "small.yaml").write_text(profile)
+    return overlay(folder / "params.yaml", folder / "small.yaml")
+
+
+def test_values_change_and_nothing_else(tmp_path: Path) -> None:
+    profile = "train:\n  deep: {steps: 3}\n  lr: 1e-3\n  precision: bf16  # half\nlast: no-more\nseed: 7\n"
+    found = _overlay(tmp_path, profile)
+    expected = (
+        PARAMS.replace("steps: 240", "steps: 3")
+        .replace("lr: 0.0001   #", "lr: 1e-3   #")
+        .replace("'no'", "bf16")
+        .replace("last: true", "last: no-more")
+        .replace("seed: 0  #", "seed: 7  #")
+    )
+    assert found == expected
+
+
+def test_list_items_that_stay_keep_their_comments(tmp_path: Path) -> None:
+    found = _overlay(tmp_path, "variants:\n  - ours\n  - acda\n  - baseline\n")
+    start, end = PARAMS.index("  - baseline"), PARAMS.index("\n\n# How")
+    items = "  # both\n  - ours   # and tokens\n  - acda\n  - baseline"
+    assert found == PARAMS[:start] + items + PARAMS[end:]
+    assert YAML(typ="safe").load(found)["variants"] == ["ours", "acda", "baseline"]
+
+
+def test_lists_in_brackets_and_empty_values(tmp_path: Path) -> None:
+    found = _overlay(tmp_path, "train:\n  sizes:\n    - 8\n    - a, b\n  note: hello\n  path: null\nvariants: []\n")
+    assert 'sizes: [8, "a, b"]  # channels' in found
+    assert "  note: hello\n" in found
+    loaded = YAML(typ="safe").load(found)
+    assert (loaded["variants"], loaded["train"]["path"], loaded["train"]["sizes"]) == ([], None, [8, "a, b"])
+    assert "# How it learns." in found
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        "seed: 0\n",
+        "train:\n  note: null\n",
+        "variants: [baseline, sail, ours]\n",
+        'train:\n  precision: "no"\n  sizes:\n    - 32\n    - 64\n',
+    ],
+)
+def test_equal_values_change_nothing(tmp_path: Path, profile: str) -> None:
+    assert _overlay(tmp_path, profile) == PARAMS
+
+
+def test_a_number_in_quotes_is_another_value(tmp_path: Path) -> None:
+    assert "seed: '0'  #" in _overlay(tmp_path, "seed: '0'\n")
+
+
+def test_applying_twice_is_applying_once(tmp_path: Path) -> None:
+    profile = "variants:\n  - acda\n  - sail\ntrain:\n  lr: 0.5\n  note: x\n"
+    once = _overlay(tmp_path, profile)
+    assert once != PARAMS
+    assert _overlay(tmp_path, profile, once) == once
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        ("train:\n  rate: 1\n", r"small\.yaml: train\.rate: no such key in params\.yaml"),
+        ("train: 1\n", r"small\.yaml: train: found a value, expected a section as in params\.yaml"),
+        ("train:\n  sizes: 1\n", r"train\.sizes: found a value, expected a list"),
+        ("train:\n  lr:\n    a: 1\n", r"train\.lr: found a section, expected a value"),
+        ("variants:\n  - [a]\n", r"small\.yaml: line 2: found more than one line, expected single values"),
+        ("seed: |\n  a\n", r"small\.yaml: line 1: found more than one line"),
+        ("- 1\n", r"small\.yaml: found a list, expected sections"),
+        ("", r"small\.yaml: found nothing, expected sections"),
+        ("a: [\n", r"small\.yaml: not valid YAML"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path: Path, profile: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _overlay(tmp_path, profile)
+
+
+def test_unknown_profiles_list_the_known(tmp_path: Path) -> None:
+    for name in ("smoke", "gpu"):
+        (tmp_path / f"{name}.yaml").write_text("seed: 1\n")
+    assert find_profile("gpu", tmp_path) == tmp_path / "gpu.yaml"
+    with pytest.raises(ValueError, match=r"profile '\.\./gpu': not found in .*; known: gpu, smoke$"):
+        find_profile("../gpu", tmp_path)
+
+
+def test_the_difference_is_a_unified_diff() -> None:
+    lines = difference("a: 1\nb: 2\n", "a: 1\nb: 3\n", "params.yaml").splitlines()
+    assert lines == ["--- a/params.yaml", "+++ b/params.yaml", "@@ -1,2 +1,2 @@", " a: 1", "-b: 2", "+b: 3"]
+    assert difference("a: 1\n", "a: 1\n", "params.yaml") == ""

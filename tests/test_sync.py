@@ -1,0 +1,320 @@
+"""Keys of stages, and MLflow filled from files, on a tiny project that DVC really reproduces."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ecdm.lineage import live_stage_key, locked, reproduction, stage_key
+from ecdm.sync import Outcome, sync
+from ecdm.tracker import NullTracker
+from ecdm.tracking import KEY, MLflowTracker, stage_tracker
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PYTHON = sys.executable
+PIPELINE = f"""\
+stages:
+  variants:
+    cmd: {PYTHON} make.py variants
+    deps: [make.py]
+    params: [variants, sail]
+    outs: [build/variants]
+  train:
+    matrix:
+      variant: ${{variants}}
+      seed: ${{seeds}}
+    cmd: {PYTHON} make.py train ${{item.variant}}-${{item.seed}}
+    deps: [make.py, library, 'build/variants/${{item.variant}}.yaml']
+    params: [train]
+    outs: ['build/train/${{item.variant}}-${{item.seed}}']
+  report:
+    cmd: {PYTHON} make.py report
+    deps: [make.py, build/train]
+    params: [variants, seeds]
+    outs:
+      - reports/ablation.csv: {{cache: false}}
+      - reports/grids: {{cache: false}}
+    metrics:
+      - reports/metrics.json: {{cache: false}}
+"""
+PARAMS = """\
+variants: [baseline, ours]
+seeds: [0]
+sail: {lambda: 0.1}
+train: {lr: 1.0e-4, steps: 3, path: null, sizes: [1, 2], deep: {name: 'no'}}
+"""
+MAKE = """\
+import pathlib, re, shutil, sys
+if sys.argv[1] == "variants":
+    pathlib.Path("build/variants").mkdir(parents=True)
+    weight = re.search("lambda: ([0-9.]+)", pathlib.Path("params.yaml").read_text())[1]
+    pathlib.Path("build/variants/baseline.yaml").write_text("name: baseline\\nsail:\\n")
+    pathlib.Path("build/variants/ours.yaml").write_text(f"name: ours\\nsail:\\n  lambda: {weight}\\n")
+elif sys.argv[1] == "train":
+    folder = pathlib.Path("build/train", sys.argv[2])
+    (folder / "samples").mkdir(parents=True)
+    rows = [f"{step},{name},{1 / step}\\n" for step in (1, 2, 3) for name in ("loss", "lr")]
+    (folder / "history.csv").write_text("step,name,value\\n" + "".join(rows))
+    for step in (2, 3):
+        shutil.copy("library/picture.png", folder / "samples" / f"{step:06d}.png")
+    if pathlib.Path("watch").exists():
+        from ecdm.lineage import live_stage_key
+        key = live_stage_key(f"train@{sys.argv[2]}", pathlib.Path.cwd())
+        pathlib.Path("watch", sys.argv[2]).write_text(key)
+else:
+    pathlib.Path("reports/grids").mkdir(parents=True)
+    lines = ["variant,seed,bucket,metric,pasted,mean,ci_low,ci_high,n"]
+    for pasted in (1, 0):
+        for variant in ("baseline", "ours", "telea"):
+            lines.append(f"{variant},0,10-20,psnr,{pasted},3{pasted}.5,30,32,4")
+    pathlib.Path("reports/ablation.csv").write_text("\\n".join(lines) + "\\n")
+    pathlib.Path("reports/metrics.json").write_text("{}")
+    shutil.copy("library/picture.png", "reports/grids/one.png")
+"""
+
+
+def _dvc(root: Path, *arguments: str) -> None:
+    quiet = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root / ".dvc" / "site")}
+    subprocess.run([PYTHON, "-m", "dvc", *arguments], cwd=root, env=quiet, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reproduced project, with MLflow's tables but no run; two training stages wrote down their own keys."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("made") / "project"
+    (root / "library" / "__pycache__").mkdir(parents=True)
+    (root / "library" / "__pycache__" / "x.pyc").write_text("ignored")
+    (root / "library" / "inner").mkdir()
+    (root / "library" / "inner" / "a.py").write_text("1")
+    Image.new("RGB", (4, 3), (1, 2, 3)).save(root / "library" / "picture.png")
+    (root / "watch").mkdir()
+    for name, text in (("dvc.yaml", PIPELINE), ("params.yaml", PARAMS), ("make.py", MAKE)):
+        (root / name).write_text(text)
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    _dvc(root, "init", "-q")
+    (root / ".dvcignore").write_text("__pycache__\n")
+    _dvc(root, "repro", "-q")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        _client(root).search_experiments(max_results=1)
+    return root
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    return Path(shutil.copytree(made, tmp_path / "project", symlinks=True))
+
+
+def _client(root: Path) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+
+
+def _runs(root: Path) -> dict[str, Run]:
+    client = _client(root)
+    found = client.search_runs([client.get_experiment_by_name("ecdm").experiment_id])
+    names = [run.info.run_name for run in found]
+    assert len(set(names)) == len(names)
+    return {run.info.run_name: run for run in found}
+
+
+def _everything(root: Path) -> dict[str, Any]:
+    """All that MLflow holds, times included."""
+    client, found = _client(root), {}
+    for name, run in _runs(root).items():
+        histories = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
+        metrics = {key: [(m.step, m.value, m.timestamp) for m in rows] for key, rows in histories.items()}
+        found[name] = [run.info.status, run.info.end_time, run.data.tags, run.data.params, metrics]
+    files = [path for path in (root / "mlartifacts").rglob("*") if path.is_file()]
+    return found | {"files": {str(path): path.stat().st_mtime_ns for path in files}}
+
+
+def test_keys_are_known_before_a_stage_starts(root: Path) -> None:
+    for name in ("baseline-0", "ours-0"):
+        inside = (root / "watch" / name).read_text()
+        assert inside == stage_key(f"train@{name}", root) == live_stage_key(f"train@{name}", root)
+    assert live_stage_key("report", root) == stage_key("report", root)
+    keys = {name: stage_key(name, root) for name in locked(root)}
+    assert len(set(keys.values())) == 4
+
+
+def test_what_a_key_depends_on(root: Path) -> None:
+    name, key = "train@ours-0", stage_key("train@ours-0", root)
+    same = {
+        "library/__pycache__/y.pyc": "new",
+        "params.yaml": "# a comment\n" + PARAMS.replace("lambda: 0.1", "lambda: 5"),
+    }
+    for path, text in same.items():
+        (root / path).write_text(text)
+        assert live_stage_key(name, root) == key
+    for path, old, new in (
+        ("params.yaml", "steps: 3", "steps: 4"),
+        ("library/inner/a.py", "1", "2"),
+        ("build/variants/ours.yaml", "0.1", "0.2"),
+        ("dvc.yaml", "make.py train", "make.py  train"),
+    ):
+        text = (root / path).read_text()
+        (root / path).write_text(text.replace(old, new))
+        assert live_stage_key(name, root) != key
+        (root / path).write_text(text)
+    assert live_stage_key(name, root) == key
+    with pytest.raises(ValueError, match=r"dvc\.lock: found no stage 'train@none-0', expected one of \["):
+        stage_key("train@none-0", root)
+
+
+def test_looking_changes_no_file(root: Path) -> None:
+    def status() -> str:
+        command = ["git", "-C", str(root), "status", "--porcelain", "--ignored"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    before, lock = status(), (root / "dvc.lock").read_bytes()
+    live_stage_key("train@ours-0", root)
+    assert reproduction(root).complete
+    assert (status(), (root / "dvc.lock").read_bytes()) == (before, lock)
+
+
+def test_sync_fills_mlflow_once(root: Path) -> None:
+    outcome = sync(root)
+    assert outcome.skipped == []
+    assert outcome.written["runs"] == 3
+    runs = _runs(root)
+    parent = runs.pop(f"reproduction {reproduction(root).key[:8]}")
+    assert set(runs) == {"train@baseline-0", "train@ours-0"}
+    lock = hashlib.sha256((root / "dvc.lock").read_bytes()).hexdigest()
+    assert (parent.data.tags["dvc_lock"], parent.data.tags["stage"]) == (lock, "reproduction")
+    client = _client(root)
+    top = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    reports = {file.path for file in client.list_artifacts(parent.info.run_id, "reports")}
+    assert top == {"dvc.lock", "params.yaml", "reports"}
+    assert reports == {"reports/ablation.csv", "reports/metrics.json", "reports/grids"}
+    (grid,) = client.list_artifacts(parent.info.run_id, "reports/grids")
+    assert grid.path == "reports/grids/one.png"
+
+    ours = runs["train@ours-0"]
+    tags = {"variant": "ours", "seed": "0", "stage": "train", "DVC_STAGE": "train@ours-0", "git_dirty": "true"}
+    tags |= {"dvc_lock": lock, KEY: stage_key("train@ours-0", root), "mlflow.parentRunId": parent.info.run_id}
+    assert tags.items() <= ours.data.tags.items()
+    assert "hardware" not in ours.data.tags
+    assert ours.data.params == {
+        "train.lr": "0.0001", "train.steps": "3", "train.path": "null", "train.sizes": "[1, 2]",
+        "train.deep.name": "no", "variant": "ours", "seed": "0", "sail.lambda": "0.1",
+    }  # fmt: skip
+    assert runs["train@baseline-0"].data.params["sail"] == "null"
+    assert ours.data.metrics == {
+        "loss": 1 / 3, "lr": 1 / 3, "psnr/10-20": 31.5, "psnr/10-20_low": 30.0, "psnr/10-20_high": 32.0
+    }  # fmt: skip
+    assert [metric.step for metric in client.get_metric_history(ours.info.run_id, "loss")] == [1, 2, 3]
+    pictures = [Path(file.path).name for file in client.list_artifacts(ours.info.run_id, "images")]
+    assert sorted(name.split("+timestamp")[0] for name in pictures if name.endswith(".png")) == [
+        "validation+step+2", "validation+step+3"
+    ]  # fmt: skip
+
+    before = _everything(root)
+    assert not +sync(root).written
+    assert _everything(root) == before
+
+
+def test_sync_completes_what_a_killed_stage_logged_live(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "brave-try")
+    with stage_tracker("train@ours-0", root) as tracker:
+        assert isinstance(tracker, MLflowTracker)
+        tracker.metrics({"loss": 1.0, "lr": 1.0}, 1)
+        tracker.metrics({"loss": 0.5}, 2)
+    live = _runs(root)["train@ours-0"]
+    assert live.data.tags[KEY] == stage_key("train@ours-0", root)
+    assert live.data.tags["DVC_EXP_NAME"] == "brave-try"
+    assert "cores" in live.data.tags["hardware"]
+    written = {run.name: run.written for run in sync(root).runs}["train@ours-0"]
+    assert (written["runs"], written["params"], written["metrics"], written["images"]) == (0, 0, 6, 2)
+    filled = _runs(root)["train@ours-0"]
+    assert filled.info.run_id == live.info.run_id
+    for name in ("loss", "lr"):
+        steps = [metric.step for metric in _client(root).get_metric_history(live.info.run_id, name)]
+        assert sorted(steps) == [1, 2, 3]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_failed_stage_shows_as_failed_until_it_goes_on(root: Path) -> None:
+    def status() -> str:
+        return str(_runs(root)["train@ours-0"].info.status)
+
+    def fail() -> None:
+        with stage_tracker("train@ours-0", root):
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert status() == "FAILED"
+    with stage_tracker("train@ours-0", root):
+        assert status() == "RUNNING"
+    assert status() == "FINISHED"
+
+
+def test_files_that_are_not_those_of_the_lock_are_left_out(root: Path) -> None:
+    history = root / "build" / "train" / "ours-0" / "history.csv"
+    text = history.read_text()
+    history.write_text(text.replace("1.0", "9.0"))
+    outcome = sync(root)
+    assert [run.name for run in outcome.runs] == ["train@baseline-0"]
+    assert "train@ours-0: build/train/ours-0 is not as in dvc.lock" in outcome.skipped
+    history.write_text(text)
+    assert len(_names(sync(root))) == 3
+
+    params = root / "params.yaml"
+    params.write_text(PARAMS.replace("lambda: 0.1", "lambda: 0.3"))
+    outcome = sync(root)
+    assert outcome.skipped == ["variants: not reproduced with the present dvc.yaml and params.yaml"]
+    assert _names(outcome) == ["train@baseline-0", "train@ours-0"]
+    assert not +outcome.written
+
+
+def _names(outcome: Outcome) -> list[str]:
+    return [run.name for run in outcome.runs]
+
+
+def test_a_run_of_two_reproductions_is_shared(root: Path) -> None:
+    sync(root)
+    first = reproduction(root).key
+    params = root / "params.yaml"
+    params.write_text(PARAMS.replace("lambda: 0.1", "lambda: 0.3").replace("baseline, ours", "ours, baseline"))
+    _dvc(root, "repro", "-q")
+    sync(root)
+    second = reproduction(root).key
+    client = _client(root)
+    found = client.search_runs([client.get_experiment_by_name("ecdm").experiment_id])
+    names = sorted(run.info.run_name for run in found)
+    parents = [f"reproduction {key[:8]}" for key in (first, second)]
+    assert names == sorted([*parents, "train@baseline-0", "train@ours-0", "train@ours-0"])
+    by_name = {run.info.run_name: run for run in found}
+    shared = by_name["train@baseline-0"].data.tags
+    assert shared["mlflow.parentRunId"] == by_name[f"reproduction {second[:8]}"].info.run_id
+    assert {f"ecdm.reproduction.{key[:12]}" for key in (first, second)} <= set(shared)
+    marked = client.search_runs([found[0].info.experiment_id], f"tags.`ecdm.reproduction.{first[:12]}` = 'yes'")
+    assert sorted(run.data.params["variant"] for run in marked) == ["baseline", "ours"]
+
+
+def test_without_a_project_nothing_is_tracked_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    with stage_tracker("train@ours-0", tmp_path) as tracker:
+        assert isinstance(tracker, NullTracker)
+    with pytest.raises(FileNotFoundError, match=r"dvc\.lock: no such file; run `dvc repro` first"):
+        sync(tmp_path)
