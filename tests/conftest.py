@@ -1,0 +1,232 @@
+"""A foundation of random weights, smaller than the embedded one, and a small project tree around it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ruamel.yaml import YAML
+
+# The libraries behind it take seconds to import, and most test files need none of them.
+if TYPE_CHECKING:
+    from ecdm.models.foundation import Components
+
+ROOT = Path(__file__).parents[1]
+SPLITS = {"train": 6, "validation": 3, "test": 3}
+BUCKETS = ["10-20", "50-60"]
+SMALL: dict[str, Any] = {
+    "data": {"size": 32, "workers": 1, **SPLITS},
+    "masks": {"buckets": BUCKETS},
+    "pretrain": {
+        "scenes": 6,
+        "precision": "no",
+        "vae": {"steps": 2, "batch": 2, "crop": 16},
+        "unet": {"steps": 2, "batch": 2},
+        "teacher": {"steps": 2, "batch": 2},
+        "inpaint": {"steps": 2, "batch": 2},
+        "classifier": {"steps": 2, "batch": 2},
+    },
+    "train": {
+        "steps": 5,
+        "batch": 2,
+        "lr": 1e-3,
+        "warmup": 1,
+        "checkpoint_every": 2,
+        "log_every": 2,
+        "validate_every": 3,
+        "validation_images": 2,
+        "preview_steps": 2,
+    },
+    "generate": {"steps": 3, "batch": 4},
+    "evaluate": {"batch": 4, "resamples": 50},
+    "gates": {"images": 4, "batch": 3},
+}
+CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
+
+
+def _merge(into: Any, changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _write_params(folder: Path, changes: dict[str, Any]) -> None:
+    yaml = YAML()
+    content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    _merge(content, SMALL)
+    _merge(content, changes)
+    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
+        yaml.dump(content, file)
+
+
+def _networks() -> dict[str, Any]:
+    """Networks of Stable Diffusion's structure, a few thousand weights each; a hint and a latent are 1/8."""
+    from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+
+    shared: dict[str, Any] = {
+        "in_channels": 4,
+        "down_block_types": (CROSS, CROSS, PLAIN),
+        "block_out_channels": (16, 24, 32),
+        "layers_per_block": 1,
+        "cross_attention_dim": 96,
+        "attention_head_dim": 2,
+        "norm_num_groups": 8,
+    }
+    up = ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D")
+    hint = {"conditioning_embedding_out_channels": (8, 8, 16, 16)}
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 8, 16, 16),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        scaling_factor=1.5,
+    )
+    return {
+        "vae": vae,
+        "unet": UNet2DConditionModel(sample_size=4, out_channels=4, up_block_types=up, **shared),
+        "controlnet_canny": ControlNetModel(**hint, **shared),
+        "controlnet_inpaint": ControlNetModel(**hint, **shared),
+    }
+
+
+def _make_foundation(folder: Path) -> None:
+    """Random weights everywhere, zero convolutions included, so that no part is without effect."""
+    import torch
+
+    from ecdm.data.scenes import draw_scene
+    from ecdm.models.classifier import AttributeClassifier
+    from ecdm.models.tiny import tiny_scheduler, tiny_text_encoder, train_tokenizer
+
+    tokenizer = train_tokenizer([c for i in range(8) for c in draw_scene(0, "train", i, 32).captions])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        networks = {**_networks(), "text_encoder": tiny_text_encoder(tokenizer)}
+        classifier = AttributeClassifier(8)
+        for network in networks.values():
+            for parameter in network.parameters():
+                parameter.data += 0.05 * torch.randn(parameter.shape)
+    for name, part in {**networks, "tokenizer": tokenizer, "scheduler": tiny_scheduler()}.items():
+        part.save_pretrained(folder / name)
+    classifier.save(folder / "classifier")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Path below the folder → SHA-256 of every file."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _load_stage(name: str) -> ModuleType:
+    """A stage's script as a module of its own, to be called or altered."""
+    spec = importlib.util.spec_from_file_location(f"stage_{name}", ROOT / "stages" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def foundation_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A foundation folder, not to be written to."""
+    folder = tmp_path_factory.mktemp("foundation")
+    _make_foundation(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def parts(foundation_folder: Path) -> Components:
+    """The same, loaded and frozen; shared, so not to be changed."""
+    from ecdm.models.foundation import load_foundation
+
+    return load_foundation(foundation_folder)
+
+
+@pytest.fixture(scope="session")
+def made_tree(tmp_path_factory: pytest.TempPathFactory, foundation_folder: Path, parts: Components) -> Path:
+    """params.yaml, data and build as the stages before training leave them; not to be written to."""
+    from ecdm.data.edges import write_edges
+    from ecdm.data.masks import write_masks
+    from ecdm.data.photos import write_photos
+    from ecdm.data.scene_folder import write_scenes
+    from ecdm.training.latents import write_moments
+
+    root = tmp_path_factory.mktemp("tree")
+    _write_params(root, {})
+    data, build = root / "data", root / "build"
+    write_scenes(data / "scenes", 0, 32, SPLITS, 1)
+    write_photos(data / "photos", 32)
+    for name in ("scenes", "photos"):
+        write_masks(data / name, "test", name, [*BUCKETS, "wide", "narrow"], build / "masks" / name, 0, 1)
+    for split in SPLITS:
+        write_edges(data / "scenes", split, build / "edges" / "scenes", 100, 200, 1)
+    shutil.copytree(foundation_folder, build / "foundation")
+    (build / "latents").mkdir()
+    for split in ("train", "validation"):
+        write_moments(data / "scenes", split, parts, build / "latents" / f"{split}.safetensors", 4)
+    return root
+
+
+@pytest.fixture
+def tree(made_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it for one test, as the working directory."""
+    root = tmp_path / "tree"
+    shutil.copytree(made_tree, root)
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def write_params() -> Callable[..., None]:
+    """Write the small params.yaml into a folder, with nested changes."""
+    return lambda folder, **changes: _write_params(folder, changes)
+
+
+@pytest.fixture
+def digests() -> Callable[[Path], dict[str, str]]:
+    """Path below a folder → SHA-256 of every file."""
+    return _digests
+
+
+@pytest.fixture
+def load_stage() -> Callable[[str], ModuleType]:
+    """A stage's script as a module of its own, to be called or altered."""
+    return _load_stage
+
+
+class _Messages(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+@pytest.fixture
+def library_messages() -> Iterator[Callable[[], list[str]]]:
+    """What diffusers and transformers warned about so far; their loggers do not pass it to pytest's."""
+    handler = _Messages()
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield lambda: [*handler.texts, *(str(one.message) for one in caught)]
+    for logger in loggers:
+        logger.removeHandler(handler)

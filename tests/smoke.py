@@ -1,0 +1,42 @@
+"""Run the whole pipeline in its smallest useful form on a copy of the working tree, and keep its reports."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from working_copy import ROOT, copy_tree, run
+
+KEPT = ("reports", "runs", "dvc.lock", "params.yaml")
+
+
+def main() -> int:
+    """Exit code of the first command that fails, else 0; reports land in build/smoke."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", default="smoke")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "smoke")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ecdm-smoke-") as folder:
+        copy = copy_tree(Path(folder))
+        for command in (
+            ("ecdm", "profile", arguments.profile),
+            ("dvc", "repro"),
+            ("ecdm", "sync"),
+            ("ecdm", "timing"),
+        ):
+            code = run(copy, *command).returncode
+            if code:
+                return code
+        shutil.rmtree(arguments.out, ignore_errors=True)
+        arguments.out.mkdir(parents=True)
+        for name in KEPT:
+            shutil.move(copy / name, arguments.out / name)
+    print(f"reports: {arguments.out / 'reports'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""dvc.yaml against the code: what a stage imports are its deps, what it reads of params.yaml are its params."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "ecdm"
+STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+NAMES = ("prepare", "masks", "canny", "foundation", "latents", "train", "generate", "evaluate", "report")
+
+
+def imported(path: Path) -> set[Path]:
+    """Files of the package that a file names in its imports."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules = [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules = [(node.module, alias.name) for alias in node.names]
+        else:
+            continue
+        for module, name in modules:
+            if module.split(".")[0] == "ecdm":
+                parts = module.split(".")[1:]
+                candidates = [PACKAGE.joinpath(*parts, f"{name}.py"), PACKAGE.joinpath(*parts).with_suffix(".py")]
+                found |= {c for c in candidates[: 2 if parts else 1] if c.is_file()}
+    return found
+
+
+def closure(script: Path) -> set[Path]:
+    """Everything of the package that a script imports, directly or through others."""
+    seen: set[Path] = set()
+    todo = [script]
+    while todo:
+        for path in imported(todo.pop()) - seen:
+            seen.add(path)
+            todo.append(path)
+    return seen
+
+
+def read_params(script: Path) -> set[str]:
+    """Dotted parameters that a stage reads: the longest chain of attributes after `params`."""
+    keys: set[str] = set()
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    inner = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and id(node) not in inner:
+            chain: list[str] = []
+            value: ast.expr = node
+            while isinstance(value, ast.Attribute):
+                chain.insert(0, value.attr)
+                value = value.value
+            if isinstance(value, ast.Name) and value.id == "params":
+                keys.add(".".join(chain))
+    return keys
+
+
+def script_of(stage: dict[str, Any]) -> Path:
+    return ROOT / stage["cmd"].split()[1]
+
+
+def covered(key: str, declared: list[str]) -> bool:
+    return any(key == entry or key.startswith(f"{entry}.") for entry in declared)
+
+
+def test_the_pipeline_has_the_promised_stages() -> None:
+    assert set(NAMES) <= set(STAGES)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_deps_cover_what_the_stage_imports(name: str) -> None:
+    deps, script = STAGES[name]["deps"], script_of(STAGES[name])
+    assert str(script.relative_to(ROOT)) in deps
+    missing = [str(p.relative_to(ROOT)) for p in closure(script)]
+    missing = [p for p in missing if not any(p == d or p.startswith(f"{d}/") for d in deps)]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_params_are_those_that_the_stage_reads(name: str) -> None:
+    declared = [p for p in STAGES[name].get("params", [])]
+    read = read_params(script_of(STAGES[name]))
+    assert all(covered(key, declared) for key in read), read
+    unread = [entry for entry in declared if not any(k == entry or k.startswith(f"{entry}.") or
+                                                     entry.startswith(f"{k}.") for k in read)]  # fmt: skip
+    assert not unread
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "stages").glob("*.py")), ids=lambda p: p.stem)
+def test_stages_are_thin(script: Path) -> None:
+    assert len(script.read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_a_stage_reads_no_parameter_of_another_variant() -> None:
+    """λ and the radius reach training through build/variants alone, so that only their users are rerun."""
+    for name, stage in STAGES.items():
+        if name != "variants":
+            assert not any(entry.startswith(("sail", "acda")) for entry in stage.get("params", []))
