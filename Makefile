@@ -27,10 +27,9 @@ setup: .venv/.ready
 	@touch $@
 
 repro: setup
-	@rm -rf runs
+	@touch .venv/.started
 	@dvc repro
-	@ecdm sync
-	@ecdm timing
+	@if [ -n "$$(find runs -name '*.json' -newer .venv/.started 2>/dev/null)" ]; then ecdm sync && ecdm timing; fi
 
 smoke: setup
 	@python tests/smoke.py

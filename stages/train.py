@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ecdm.tracking import stage_tracker
-
 from ecdm.config import load_params, load_variant
 from ecdm.stage import run
+from ecdm.tracking import stage_tracker
 from ecdm.training.experiment import Paths, run_experiment
 
 

@@ -191,19 +191,19 @@ def tree(made_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_params() -> Callable[..., None]:
     """Write the small params.yaml into a folder, with nested changes."""
     return lambda folder, **changes: _write_params(folder, changes)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def digests() -> Callable[[Path], dict[str, str]]:
     """Path below a folder → SHA-256 of every file."""
     return _digests
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def load_stage() -> Callable[[str], ModuleType]:
     """A stage's script as a module of its own, to be called or altered."""
     return _load_stage

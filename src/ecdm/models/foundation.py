@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -24,6 +25,7 @@ PARTS: dict[str, Any] = {
     "controlnet_canny": ControlNetModel,
     "controlnet_inpaint": ControlNetModel,
 }
+LOCAL: dict[str, Any] = {"local_files_only": True}
 NETWORKS = ("vae", "text_encoder", "unet", "controlnet_canny", "controlnet_inpaint")
 
 
@@ -101,27 +103,34 @@ def load_foundation(folder: Path) -> Components:
 def _load_part(folder: Path, part: Any) -> Any:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: missing component of the foundation, expected a {part.__name__} folder")
-    options: dict[str, Any] = {"local_files_only": True}
-    if part not in (CLIPTokenizer, DDPMScheduler):
-        options |= {"torch_dtype": torch.float32, "use_safetensors": True}
-    if part is CLIPTextModel:
-        options["dtype"] = options.pop("torch_dtype")
     try:
-        loaded = part.from_pretrained(folder, **options)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        return _load_network(folder, part) if folder.name in NETWORKS else part.from_pretrained(folder, **LOCAL)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{folder}: cannot be read as {part.__name__}: {reason}") from error
-    return loaded
+
+
+def _load_network(folder: Path, part: Any) -> Any:
+    kind = "dtype" if part is CLIPTextModel else "torch_dtype"
+    options: dict[str, Any] = {kind: torch.float32, "use_safetensors": True, "output_loading_info": True}
+    network, info = part.from_pretrained(folder, **LOCAL, **options)
+    # The libraries fill what is missing with random numbers and go on.
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ValueError(f"found no weights for {', '.join(missing)}")
+    return network
 
 
 def _check(parts: Components, folder: Path) -> None:
-    latent, width = parts.vae.config.latent_channels, parts.text_encoder.config.hidden_size
-    unet = parts.unet.config
+    unet, text = parts.unet.config, parts.text_encoder.config
+    latent, width = parts.vae.config.latent_channels, text.hidden_size
     wanted = [
         ("unet", "in_channels", unet.in_channels, latent),
         ("unet", "out_channels", unet.out_channels, latent),
+        ("unet", "cross_attention_dim", unet.cross_attention_dim, width),
+        ("tokenizer", "entries", len(parts.tokenizer), text.vocab_size),
+        ("tokenizer", "model_max_length", parts.tokenizer.model_max_length, text.max_position_embeddings),
     ]
-    wanted.append(("unet", "cross_attention_dim", unet.cross_attention_dim, width))
     for name in ("controlnet_canny", "controlnet_inpaint"):
         branch = getattr(parts, name).config
         for key in ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
+from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 LATENT_CHANNELS = 8
@@ -56,6 +60,11 @@ def tiny_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     branch = ControlNetModel(conditioning_embedding_out_channels=HINT_CHANNELS, **_shared())
     for part in ("conv_in", "time_embedding", "down_blocks", "mid_block"):
         getattr(branch, part).load_state_dict(getattr(unet, part).state_dict())
+    embedding = branch.controlnet_cond_embedding
+    for layer in (embedding.conv_in, *embedding.blocks):
+        # Seven SiLU layers of the default scale would leave a hint a thousandth of its size.
+        torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        layer.weight.data *= 1.2
     return branch
 
 
@@ -90,10 +99,27 @@ def tiny_scheduler() -> DDPMScheduler:
 
 
 def train_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
-    """A CLIP tokenizer whose byte-pair merges are learnt from `captions`; any text can be encoded."""
-    start, end = "<|startoftext|>", "<|endoftext|>"
+    """A CLIP tokenizer whose byte-pair merges are learnt from `captions`; any text can be encoded.
+
+    As in CLIP's own vocabulary every byte has an entry within a word and one at a word's end. The latter are
+    numbered here: the trainer would only number those it meets, in an order that changes from run to run.
+    """
+    start, end, suffix = "<|startoftext|>", "<|endoftext|>", "</w>"
+    letters = sorted(ByteLevel.alphabet())
+    fixed = [start, end, *(letter + suffix for letter in letters)]
+    trainer = BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=fixed,
+        initial_alphabet=letters,
+        end_of_word_suffix=suffix,
+        show_progress=False,
+    )
     empty = CLIPTokenizer(vocab={start: 0, end: 1}, merges=[], model_max_length=TEXT_LENGTH)
-    return empty.train_new_from_iterator(captions, vocab_size=VOCABULARY, show_progress=False)
+    trained = Tokenizer.from_str(empty.backend_tokenizer.to_str())
+    trained.train_from_iterator(captions, trainer)
+    model = json.loads(trained.to_str())["model"]
+    merges = [tuple(pair) for pair in model["merges"]]
+    return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=TEXT_LENGTH)
 
 
 def parameter_count(module: torch.nn.Module) -> int:

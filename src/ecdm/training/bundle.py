@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from functools import cached_property
@@ -17,6 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from ecdm.config import Canny, Pretrain
 from ecdm.config import Fit as FitParams
+from ecdm.data.files import fresh_folder
 from ecdm.data.scenes import Scene
 from ecdm.models.classifier import AttributeClassifier
 from ecdm.models.foundation import PARTS, embed
@@ -165,12 +165,9 @@ def copy_foundation(source: Path, target: Path) -> None:
     for name in names:
         if not (source / name).is_dir():
             raise FileNotFoundError(f"{source / name}: missing component of the foundation")
-    temporary = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    for name in names:
-        shutil.copytree(source / name, temporary / name, ignore=shutil.ignore_patterns(KEY))
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(temporary, target)
+    with fresh_folder(target) as folder:
+        for name in names:
+            shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns(KEY))
 
 
 def _key(folder: Path) -> str:

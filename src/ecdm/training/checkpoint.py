@@ -50,7 +50,7 @@ def load_state(path: Path, key: str, state: State) -> bool:
         return False
     try:
         with safe_open(path, "pt") as stored:
-            metadata = stored.metadata()
+            metadata = stored.metadata() or {}
             if metadata["key"] != key:
                 return False
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118

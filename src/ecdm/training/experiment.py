@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ecdm.config import Generate, Train, VariantSettings
+from ecdm.data.coco import captions_file
 from ecdm.data.files import fresh_folder, save_png
 from ecdm.models.branch import Branch, start_branch
 from ecdm.models.foundation import Components, load_foundation
@@ -56,12 +57,14 @@ class Paths:
         )
 
 
-@dataclass(frozen=True)
-class Live:
-    """Live reporting of a run: step metrics, and a picture (h, w, 3) uint8 by step."""
+class Live(Protocol):
+    """Live reporting of a run, as trackers do it."""
 
-    metrics: Callable[[dict[str, float], int], None]
-    image: Callable[[str, NDArray[np.uint8], int], None]
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Numbers at a training step."""
+
+    def image(self, key: str, image: NDArray[np.uint8], step: int) -> None:
+        """A picture (h, w, 3) uint8 at a training step."""
 
 
 def run_experiment(variant: VariantSettings, settings: Train, seed: int, paths: Paths, live: Live) -> None:
@@ -90,7 +93,8 @@ def run_experiment(variant: VariantSettings, settings: Train, seed: int, paths: 
         _write_history(folder / "history.csv", history)
         for picture in sorted(pictures.glob("*.png")):
             (folder / "samples").mkdir(exist_ok=True)
-            os.replace(picture, folder / "samples" / picture.name)
+            # Copied, not moved: a run killed from here on has to find them again.
+            shutil.copyfile(picture, folder / "samples" / picture.name)
     _write_probe(run, paths.probe)
     paths.checkpoint.unlink()
     for left in paths.checkpoint.parent.glob(f"{paths.checkpoint.stem}-*"):
@@ -123,8 +127,11 @@ def _callbacks(run: Run, components: Components, seed: int, pictures: Path, live
 def _key(variant: VariantSettings, settings: Train, seed: int, paths: Paths) -> str:
     """Names the inputs of a run, so that a checkpoint of other inputs is not resumed."""
     known = [variant.model_dump(), settings.model_dump(), seed]
-    files = [paths.latents / "train.safetensors", paths.data / "annotations" / "captions_train.json"]
-    files += sorted(paths.foundation.rglob("*.safetensors"))
+    files = []
+    for split in ("train", "validation"):
+        files += [paths.latents / f"{split}.safetensors", captions_file(paths.data, split)]
+        files += sorted((paths.edges / split).glob("*.png"))
+    files += sorted(path for path in paths.foundation.rglob("*") if path.is_file())
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     for path in files:
         digest.update(path.read_bytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -16,13 +15,17 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ecdm.data.files import in_processes
 from ecdm.data.scenes import Scene, draw_scene
 from ecdm.models.classifier import AttributeClassifier, labels
 from ecdm.models.split_unet import Residuals, SplitUNet
 from ecdm.models.tiny import tiny_controlnet, tiny_scheduler, tiny_unet, tiny_vae
 from ecdm.numerics.canny import canny
-from ecdm.numerics.diffusion import Schedule, q_sample, simple_loss
+from ecdm.numerics.diffusion import Schedule, q_sample, simple_loss, simple_loss_per_sample
 from ecdm.numerics.masks import draw_training, mask_rng, masked_image
+
+# Learning-rate factor of a branch's new layers: at 1 they had hardly moved after 1,500 steps.
+FRESH_LAYERS = 5.0
 
 Report = Callable[[str, int, dict[str, float]], None]
 
@@ -40,10 +43,7 @@ class Fit:
 def draw_scenes(seed: int, count: int, size: int, workers: int, items: int | None = None) -> list[Scene]:
     """The first `count` training scenes; the same for any number of worker processes."""
     draw = partial(draw_scene, seed, "train", size=size, items=items)
-    if workers <= 1:
-        return [draw(i) for i in range(count)]
-    with ProcessPoolExecutor(workers) as pool:
-        return list(pool.map(draw, range(count), chunksize=64))
+    return in_processes(draw, range(count), workers, "scenes, foundation")
 
 
 def to_pixels(scenes: Sequence[Scene]) -> Tensor:
@@ -58,7 +58,7 @@ def to_signed(pixels: Tensor) -> Tensor:
 
 def fit(
     name: str,
-    parameters: Iterable[nn.Parameter],
+    groups: Sequence[tuple[Iterable[nn.Parameter], float]],
     loss_of: Callable[[torch.Generator], dict[str, Tensor]],
     settings: Fit,
     seed: int,
@@ -67,9 +67,11 @@ def fit(
     """Minimise the entry `loss` of what `loss_of` returns; leaves the moving average in the parameters.
 
     AdamW, 5 % warm-up, cosine decay, gradients clipped to norm 1; one generator, seeded here, makes all draws.
+    `groups` pairs parameters with a factor on the learning rate.
     """
-    trained = list(parameters)
-    optimiser = torch.optim.AdamW(trained, lr=settings.lr, weight_decay=1e-4, fused=True)
+    parts = [{"params": list(parameters), "lr": settings.lr * factor} for parameters, factor in groups]
+    trained = [parameter for part in parts for parameter in part["params"]]
+    optimiser = torch.optim.AdamW(parts, weight_decay=1e-4, fused=True)
     schedule = get_cosine_schedule_with_warmup(optimiser, settings.steps // 20 + 1, settings.steps)
     average = EMAModel(trained, decay=0.999, use_ema_warmup=True, power=2 / 3)
     generator = torch.Generator().manual_seed(seed)
@@ -107,7 +109,7 @@ def train_vae(pixels: Tensor, settings: Fit, crop: int, seed: int, report: Repor
         kl = posterior.kl().mean() / x0[0].numel()
         return {"loss": mse * 2 + l1 * 0.5 + 1e-5 * kl, "mse": mse, "l1": l1, "kl": kl}
 
-    fit("vae", vae.parameters(), loss_of, settings, seed, report)
+    fit("vae", [(vae.parameters(), 1)], loss_of, settings, seed, report)
     vae.requires_grad_(False).eval()
     vae.register_to_config(scaling_factor=round(1 / float(encode(vae, pixels[:512], scale=1.0).std()), 4))
     return vae
@@ -143,7 +145,7 @@ def train_unet(
         prediction = unet(q_sample(z0, t, eps, schedule), t, text_encoder(ids)[0]).sample
         return {"loss": simple_loss(eps, prediction.float())}
 
-    fit("unet", chain(unet.parameters(), text_encoder.parameters()), loss_of, settings, seed, report)
+    fit("unet", [(chain(unet.parameters(), text_encoder.parameters()), 1)], loss_of, settings, seed, report)
     return unet.requires_grad_(False).eval()
 
 
@@ -160,7 +162,9 @@ def train_branch(
 ) -> Any:
     """Train a ControlNet on the frozen UNet; `hint_of` maps image numbers (b,) to hints (b, 3, h, w).
 
-    `text` holds embeddings (n, k, length, width); 30 % of them are dropped, so that the hint has to be used.
+    `text` holds embeddings (n, k, length, width); 30 % of them are dropped, so that the hint has to be used. Eq. 5
+    weighted by noise over signal, which gives all t about the same share: unweighted, the small t, where a hint tells
+    little, drown the large ones, where structure is decided.
     """
     torch.manual_seed(seed)
     branch, schedule, split = tiny_controlnet(unet), _schedule(), SplitUNet(unet)
@@ -173,10 +177,19 @@ def train_branch(
             encoded = split.encode(z, t, words)
         down, middle = branch(z, t, words, hint_of(rows, generator), return_dict=False)
         prediction, _ = split.decode(encoded, Residuals(tuple(down), middle))
-        return {"loss": simple_loss(eps, prediction.float())}
+        signal, noise = schedule.scales(t, z0)
+        per_sample = simple_loss_per_sample(eps, prediction.float())
+        return {"loss": ((noise / signal).flatten() * per_sample).mean()}
 
-    fit(name, branch.parameters(), loss_of, settings, seed, report)
+    fit(name, _branch_groups(branch), loss_of, settings, seed, report)
     return branch.requires_grad_(False).eval()
+
+
+def _branch_groups(branch: Any) -> list[tuple[list[nn.Parameter], float]]:
+    """The copied layers, and, ten times as fast, those that start from nothing: hint embedding, zero convolutions."""
+    fresh = [p for name, p in branch.named_parameters() if name.startswith("controlnet_")]
+    copied = [p for name, p in branch.named_parameters() if not name.startswith("controlnet_")]
+    return [(copied, 1.0), (fresh, FRESH_LAYERS)]
 
 
 def edge_hints(pixels: Tensor, low: int, high: int) -> Callable[[Tensor, torch.Generator], Tensor]:
@@ -215,7 +228,7 @@ def train_classifier(scenes: Sequence[Scene], settings: Fit, seed: int, report: 
         losses = [F.cross_entropy(logits[name].float(), truth[name][rows]) for name in truth]
         return {"loss": torch.stack(losses).mean()}
 
-    fit("classifier", model.parameters(), loss_of, settings, seed, report)
+    fit("classifier", [(model.parameters(), 1)], loss_of, settings, seed, report)
     return model.requires_grad_(False).eval()
 
 

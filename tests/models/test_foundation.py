@@ -1,0 +1,196 @@
+"""The foundation's folder: what it loads to, and how every fault of it is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ecdm.models.foundation import NETWORKS, PARTS, load_foundation
+
+
+@pytest.fixture
+def folder(foundation_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(foundation_folder, tmp_path / "foundation"))
+
+
+def picture(count: int = 2) -> Tensor:
+    return torch.rand((count, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+
+
+def weights_of(folder: Path) -> Path:
+    (found,) = folder.glob("*.safetensors")
+    return found
+
+
+def test_networks_are_frozen_and_in_float32(parts: Any) -> None:
+    for name in NETWORKS:
+        network = getattr(parts, name)
+        assert not network.training
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+        assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+def test_half_precision_files_are_read_as_float32(folder: Path) -> None:
+    for name in NETWORKS:
+        path = weights_of(folder / name)
+        save_file({k: v.half() for k, v in load_file(path).items()}, path, {"format": "pt"})
+    loaded = load_foundation(folder)
+    dtypes = {p.dtype for name in NETWORKS for p in getattr(loaded, name).parameters()}
+    assert dtypes == {torch.float32}
+
+
+def test_latents_are_those_of_diffusers(parts: Any) -> None:
+    images, eps = picture(), torch.randn((2, 4, 4, 4), generator=torch.Generator().manual_seed(1))
+    posterior, scale = parts.vae.encode(images * 2 - 1).latent_dist, parts.vae.config.scaling_factor
+    moments = parts.moments(images)
+    torch.testing.assert_close(parts.latents(moments), posterior.mode() * scale)
+    torch.testing.assert_close(parts.latents(moments, eps), (posterior.mean + posterior.std * eps) * scale)
+    assert scale == 1.5
+    assert parts.factor == 8
+
+
+def test_decoding_undoes_the_scale_and_stays_in_range(parts: Any) -> None:
+    z0 = 3 * torch.randn((2, 4, 4, 4), generator=torch.Generator().manual_seed(1))
+    raw = parts.vae.decode(z0 / 1.5).sample
+    found = parts.decode(z0)
+    assert bool((raw.abs() > 1).any())
+    torch.testing.assert_close(found, ((raw + 1) / 2).clamp(0, 1))
+
+
+def test_the_schedule_is_the_schedulers(parts: Any) -> None:
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    torch.testing.assert_close(parts.schedule.alpha_bar, (1 - betas).cumprod(0), rtol=1e-4, atol=1e-7)
+
+
+def test_a_caption_of_any_length_has_as_many_embeddings(parts: Any) -> None:
+    found = parts.embed(["", "a red circle", "a red circle " * 40])
+    assert found.shape == (3, 40, 96)
+    torch.testing.assert_close(parts.embed(["a red circle"])[0], found[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_missing_component_is_named(folder: Path, name: str) -> None:
+    shutil.rmtree(folder / name)
+    with pytest.raises(FileNotFoundError, match=f"{folder / name}: missing component"):
+        load_foundation(folder)
+
+
+def _truncated(folder: Path) -> None:
+    path = weights_of(folder)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _garbage(folder: Path) -> None:
+    weights_of(folder).write_bytes(b"not safetensors at all")
+
+
+def _pickle_only(folder: Path) -> None:
+    """The weights as a pickle, under the name that the libraries fall back to."""
+    path = weights_of(folder)
+    torch.save(load_file(path), path.with_suffix(".bin").with_name(_pickle_name(path)))
+    path.unlink()
+
+
+def _pickle_name(path: Path) -> str:
+    return "pytorch_model.bin" if path.stem == "model" else f"{path.stem}.bin"
+
+
+def _no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def _broken_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def _other_shape(folder: Path) -> None:
+    path = weights_of(folder)
+    weights = load_file(path)
+    name = max(weights, key=lambda key: weights[key].ndim)
+    save_file({**weights, name: weights[name][:-1].contiguous()}, path, {"format": "pt"})
+
+
+def _lost_weight(folder: Path) -> None:
+    path = weights_of(folder)
+    weights = load_file(path)
+    weights.pop(max(weights, key=lambda key: weights[key].numel()))
+    save_file(weights, path, {"format": "pt"})
+
+
+FAULTS = [_truncated, _garbage, _pickle_only, _no_config, _broken_config, _other_shape, _lost_weight]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("spoil", FAULTS)
+def test_weights_that_cannot_be_read_are_named(folder: Path, name: str, spoil: Callable[[Path], None]) -> None:
+    spoil(folder / name)
+    with pytest.raises(ValueError, match=f"{folder / name}: cannot be read as {PARTS[name].__name__}"):
+        load_foundation(folder)
+
+
+def test_an_empty_scheduler_folder_is_named(folder: Path) -> None:
+    shutil.rmtree(folder / "scheduler")
+    (folder / "scheduler").mkdir()
+    with pytest.raises(ValueError, match=f"{folder / 'scheduler'}: cannot be read as DDPMScheduler"):
+        load_foundation(folder)
+
+
+def test_an_empty_tokenizer_folder_is_named(folder: Path, parts: Any) -> None:
+    """The library makes an empty tokenizer of it."""
+    shutil.rmtree(folder / "tokenizer")
+    (folder / "tokenizer").mkdir()
+    expected = parts.text_encoder.config.vocab_size
+    with pytest.raises(ValueError, match=rf"{folder / 'tokenizer'}: entries: found \d, expected {expected}"):
+        load_foundation(folder)
+
+
+def test_a_tokenizer_of_another_length_is_named(folder: Path) -> None:
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": 77}))
+    with pytest.raises(ValueError, match=f"{folder / 'tokenizer'}: model_max_length: found 77, expected 40"):
+        load_foundation(folder)
+
+
+def _configured(folder: Path, **changes: Any) -> None:
+    """A network of another configuration, with weights that fit it."""
+    config = json.loads((folder / "config.json").read_text())
+    UNet2DConditionModel.from_config({**config, **changes}).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"in_channels": 9}, "in_channels: found 9, expected 4"),
+        ({"out_channels": 8}, "out_channels: found 8, expected 4"),
+        ({"cross_attention_dim": 64}, "cross_attention_dim: found 64, expected 96"),
+    ],
+)
+def test_a_unet_that_does_not_fit_is_named(folder: Path, changes: dict[str, int], message: str) -> None:
+    _configured(folder / "unet", **changes)
+    with pytest.raises(ValueError, match=f"{folder / 'unet'}: {message}"):
+        load_foundation(folder)
+
+
+@pytest.mark.parametrize("name", ["controlnet_canny", "controlnet_inpaint"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"block_out_channels": (16, 24, 40)}, r"block_out_channels: found \[16, 24, 40\], expected \[16, 24, 32\]"),
+        ({"layers_per_block": 2}, "layers_per_block: found 2, expected 1"),
+        ({"conditioning_channels": 4}, "conditioning_channels: found 4, expected 3"),
+    ],
+)
+def test_a_branch_that_does_not_fit_is_named(folder: Path, name: str, changes: dict[str, Any], message: str) -> None:
+    config = json.loads((folder / name / "config.json").read_text())
+    PARTS[name].from_config({**config, **changes}).save_pretrained(folder / name)
+    with pytest.raises(ValueError, match=f"{folder / name}: {message}"):
+        load_foundation(folder)

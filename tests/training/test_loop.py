@@ -1,0 +1,305 @@
+"""The training loop: resume, accumulation, averaging, clipping, and what it leaves untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from ecdm.models.branch import Branch
+from ecdm.models.foundation import NETWORKS
+from ecdm.training.loop import Callbacks, Run, train
+from ecdm.training.objective import Objective, Terms
+
+Make = Callable[..., Run]
+VARIANTS = ("baseline", "sail", "acda", "ours")
+QUIET = Callbacks(lambda step, values: None, lambda step, branch: None)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of ours may catch it."""
+
+
+def kill_at(step: int) -> Callbacks:
+    def metrics(reached: int, values: dict[str, float]) -> None:
+        if reached >= step:
+            raise Killed
+
+    return Callbacks(metrics, lambda step, branch: None)
+
+
+def weights(run: Run) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in run.branch.state_dict().items()}
+
+
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def frozen_state(parts: Any) -> dict[str, Tensor]:
+    return {f"{part}.{k}": v.clone() for part in NETWORKS for k, v in getattr(parts, part).state_dict().items()}
+
+
+@pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """Another precision needs another state, of which accelerate keeps one for a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_training_moves_the_branch_and_no_frozen_weight(parts: Any, make_run: Make, variant: str) -> None:
+    run, before = make_run(variant), frozen_state(parts)
+    start = weights(run)
+    train(run, QUIET)
+    after = weights(run)
+    assert all(not torch.equal(start[name], after[name]) for name in start)
+    assert equal(frozen_state(parts), before)
+    frozen = [p for name in NETWORKS for p in getattr(parts, name).parameters()]
+    assert not any(p.requires_grad or p.grad is not None for p in frozen)
+    assert not any(p.requires_grad for p in run.branch.parameters())
+    assert not run.branch.training
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_a_killed_run_ends_with_the_same_bits(make_run: Make, tmp_path: Path, step: int) -> None:
+    """Killed before the first checkpoint, between two, and before the last one."""
+    whole = make_run()
+    history = train(whole, QUIET)
+    whole.checkpoint.unlink()
+    with pytest.raises(Killed):
+        train(make_run(), kill_at(step))
+    assert whole.checkpoint.exists() is (step > 1)
+    torch.manual_seed(step)
+    resumed = make_run()
+    assert train(resumed, QUIET) == history
+    assert equal(weights(resumed), weights(whole))
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(make_run: Make) -> None:
+    whole = make_run(checkpoint_every=1, log_every=1)
+    history = train(whole, QUIET)
+    whole.checkpoint.unlink()
+    for step in range(1, 6):
+        with pytest.raises(Killed):
+            train(make_run(checkpoint_every=1, log_every=1), kill_at(step))
+    resumed = make_run(checkpoint_every=1, log_every=1)
+    assert train(resumed, QUIET) == history
+    assert equal(weights(resumed), weights(whole))
+
+
+def test_a_finished_run_is_not_trained_further(make_run: Make) -> None:
+    first = make_run()
+    history = train(first, QUIET)
+    again = make_run()
+    assert train(again, kill_at(0)) == history
+    assert equal(weights(again), weights(first))
+
+
+def test_a_checkpoint_of_other_inputs_is_ignored(make_run: Make) -> None:
+    fresh = make_run()
+    train(fresh, QUIET)
+    other = make_run(key="other", lr=0.1)
+    train(other, QUIET)
+    steps: list[int] = []
+    again = make_run()
+    train(again, Callbacks(lambda step, values: steps.append(step), lambda step, branch: None))
+    assert steps[0] == 1
+    assert equal(weights(again), weights(fresh))
+    assert not equal(weights(other), weights(fresh))
+
+
+def test_an_unreadable_checkpoint_stops_the_run(make_run: Make) -> None:
+    run = make_run()
+    run.checkpoint.parent.mkdir(parents=True)
+    run.checkpoint.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"run\.safetensors: not a readable checkpoint"):
+        train(run, QUIET)
+
+
+def _recorded(run: Run, kind: str) -> dict[str, list[Tensor]]:
+    """Gradients as the optimiser gets them, or parameters after it, by step."""
+    found: dict[str, list[Tensor]] = {"steps": []}
+
+    def before(optimiser: Any, args: Any, kwargs: Any) -> None:
+        grads = [p.grad.flatten() for group in optimiser.param_groups for p in group["params"]]
+        found["steps"].append(torch.cat(grads).clone())
+
+    def after(optimiser: Any, args: Any, kwargs: Any) -> None:
+        values = [p.detach().flatten() for group in optimiser.param_groups for p in group["params"]]
+        found["steps"].append(torch.cat(values).clone())
+
+    handle = (
+        register_optimizer_step_pre_hook(before) if kind == "gradients" else register_optimizer_step_post_hook(after)
+    )
+    train(run, QUIET)
+    handle.remove()
+    return found
+
+
+def test_accumulation_gives_the_gradient_of_the_larger_batch(make_run: Make) -> None:
+    settings = {"steps": 2, "max_grad_norm": 1e6, "lr": 1e-6}
+    one, two = make_run(batch=4, **settings), make_run(batch=2, accumulation=2, key="two", **settings)
+    first, second = (_recorded(run, "gradients")["steps"] for run in (one, two))
+    assert len(first) == len(second) == 2
+    for a, b in zip(first, second, strict=True):
+        assert float(a.norm()) > 1e-3
+        assert float((a - b).norm() / a.norm()) < 1e-4
+
+
+def test_gradients_are_clipped(make_run: Make) -> None:
+    free, clipped = (make_run(max_grad_norm=value, key=str(value)) for value in (1e6, 1e-3))
+    first, second = (_recorded(run, "gradients")["steps"] for run in (free, clipped))
+    assert [float(step.norm()) for step in second] == pytest.approx([1e-3] * 5, rel=1e-3)
+    scaled = first[0] / first[0].norm() * 1e-3
+    torch.testing.assert_close(second[0], scaled, rtol=1e-3, atol=1e-9)
+
+
+def test_the_branch_ends_as_the_average_of_its_steps(make_run: Make) -> None:
+    run = make_run(steps=6, ema_decay=0.4)
+    steps = _recorded(run, "parameters")["steps"]
+    average = steps[0]
+    for i, values in enumerate(steps[1:], start=1):
+        decay = min(1 - (1 + i) ** (-2 / 3), 0.4)
+        average = decay * average + (1 - decay) * values
+    groups = [*run.branch.controlnet.parameters(), *(run.branch.acda.parameters() if run.branch.acda else ())]
+    found = torch.cat([p.flatten() for p in groups])
+    torch.testing.assert_close(found, average, rtol=1e-5, atol=1e-7)
+    assert not torch.equal(found, steps[-1])
+
+
+def test_looking_at_a_run_does_not_change_it(make_run: Make) -> None:
+    plain = make_run(validate_every=100, log_every=100, checkpoint_every=100)
+    train(plain, QUIET)
+    plain.checkpoint.unlink()
+    seen: list[int] = []
+    watched = make_run(validate_every=1, log_every=1, checkpoint_every=1)
+    train(watched, Callbacks(lambda step, values: None, lambda step, branch: seen.append(step)))
+    assert seen == [1, 2, 3, 4, 5]
+    assert equal(weights(watched), weights(plain))
+
+
+def test_previews_see_the_averaged_weights(make_run: Make) -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    def preview(step: int, branch: Branch) -> None:
+        seen.append({name: value.clone() for name, value in branch.state_dict().items()})
+
+    run = make_run(ema_decay=0.4)
+    train(run, Callbacks(lambda step, values: None, preview))
+    assert equal(seen[-1], weights(run))
+
+
+def by_name(history: list[tuple[int, str, float]]) -> dict[str, dict[int, float]]:
+    found: dict[str, dict[int, float]] = {}
+    for step, name, value in history:
+        found.setdefault(name, {})[step] = value
+    return found
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_history_holds_what_belongs_to_the_variant(make_run: Make, variant: str) -> None:
+    told: list[tuple[int, str, float]] = []
+
+    def metrics(step: int, values: dict[str, float]) -> None:
+        told.extend((step, name, value) for name, value in values.items())
+
+    history = train(make_run(variant, lam=0.3), Callbacks(metrics, lambda step, branch: None))
+    assert told == history
+    found = by_name(history)
+    expected = {"loss", "loss_simple", "grad_norm", "lr", "validation_loss"}
+    expected |= {"loss_soft"} if variant in ("sail", "ours") else set()
+    expected |= {"rms_text", "rms_frequency"} if variant in ("acda", "ours") else set()
+    assert found.keys() == expected
+    assert list(found["loss"]) == [1, 3, 5]
+    assert list(found["validation_loss"]) == [3, 5]
+    assert list(found["lr"].values()) == pytest.approx([5e-4, 1e-3, 1e-3])
+    for step, loss in found["loss"].items():
+        soft = found["loss_soft"][step] if "loss_soft" in found else 0.0
+        assert loss == pytest.approx(found["loss_simple"][step] + 0.3 * soft, rel=1e-5)
+    if "rms_frequency" in found:
+        assert found["rms_frequency"][1] == 0
+        assert min(found["rms_frequency"][3], found["rms_text"][1]) > 0
+
+
+def test_variants_differ_in_their_two_switches_alone(parts: Any, make_run: Make) -> None:
+    """Same weights, order, noise, t, masks and texts; with its part at nothing, each trains as the baseline."""
+    runs = {name: make_run(name, key=name) for name in VARIANTS}
+    start = parts.controlnet_inpaint.state_dict()
+    assert all(equal(run.branch.controlnet.state_dict(), start) for run in runs.values())
+    assert runs["acda"].branch.acda is not None
+    assert runs["ours"].branch.acda is not None
+    assert equal(runs["acda"].branch.acda.state_dict(), runs["ours"].branch.acda.state_dict())
+    seen: dict[str, list[Any]] = {}
+    for name, run in runs.items():
+        positions = run.train.positions
+        kept = seen.setdefault(name, [])
+
+        def watched(first: int, count: int, positions: Any = positions, kept: list[Any] = kept) -> Any:
+            kept.append(positions(first, count))
+            return kept[-1]
+
+        run.train.positions = watched  # type: ignore[method-assign]
+        train(run, QUIET)
+    for name in VARIANTS[1:]:
+        for mine, other in zip(seen[name], seen["baseline"], strict=True):
+            assert all(torch.equal(getattr(mine, key), getattr(other, key)) for key in vars(mine))
+    assert len(seen["baseline"]) == 5
+    results = {name: weights(run) for name, run in runs.items()}
+    assert all(not equal(results[a], results[b]) for a in VARIANTS for b in VARIANTS if a < b)
+
+
+def test_a_soft_loss_of_no_weight_is_the_baseline(make_run: Make) -> None:
+    baseline, sail = make_run("baseline"), make_run("sail", key="sail", lam=0.0)
+    train(baseline, QUIET)
+    train(sail, QUIET)
+    assert equal(weights(sail), weights(baseline))
+
+
+def test_acda_that_does_not_learn_is_the_baseline(make_run: Make) -> None:
+    baseline, acda = make_run("baseline"), make_run("acda", key="acda")
+    acda.acda_lr = 1e-30
+    train(baseline, QUIET)
+    train(acda, QUIET)
+    found, expected = acda.branch.controlnet.state_dict(), baseline.branch.controlnet.state_dict()
+    # Within a twentieth of what five steps can move a weight by; gradients near zero decide their sign by rounding.
+    far = [float(((found[name] - expected[name]).abs() > 2.5e-4).float().mean()) for name in expected]
+    assert sum(far) / len(far) < 0.01
+
+
+class _Breaking(Objective):
+    """Puts out a loss of NaN at its third call."""
+
+    calls = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Terms:
+        terms = super().__call__(*args, **kwargs)
+        self.calls += 1
+        if self.calls < 3:
+            return terms
+        return Terms(terms.loss * torch.nan, terms.simple, terms.soft, terms.per_sample)
+
+
+def test_a_loss_that_is_not_finite_names_the_step(parts: Any, make_run: Make) -> None:
+    run = make_run(validate_every=100)
+    run.objective = _Breaking(parts, run.objective.sail)
+    with pytest.raises(ValueError, match="step 2: found loss nan, expected a finite number"):
+        train(run, QUIET)
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_half_precision_trains_float_weights(make_run: Make) -> None:
+    half = make_run(precision="bf16")
+    found = by_name(train(half, QUIET))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    full = by_name(train(make_run(key="full"), QUIET))
+    assert found["loss"][1] == pytest.approx(full["loss"][1], rel=0.05)
+    assert found["loss"][1] != full["loss"][1]
+    assert {value.dtype for value in half.branch.state_dict().values()} == {torch.float32}
