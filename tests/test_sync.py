@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tiny_project import PARAMS, dvc, make_project
 
 from ecdm.lineage import live_stage_key, locked, reproduction, stage_key
 from ecdm.sync import Outcome, sync
@@ -21,91 +20,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PYTHON = sys.executable
-PIPELINE = f"""\
-stages:
-  variants:
-    cmd: {PYTHON} make.py variants
-    deps: [make.py]
-    params: [variants, sail]
-    outs: [build/variants]
-  train:
-    matrix:
-      variant: ${{variants}}
-      seed: ${{seeds}}
-    cmd: {PYTHON} make.py train ${{item.variant}}-${{item.seed}}
-    deps: [make.py, library, 'build/variants/${{item.variant}}.yaml']
-    params: [train]
-    outs: ['build/train/${{item.variant}}-${{item.seed}}']
-  report:
-    cmd: {PYTHON} make.py report
-    deps: [make.py, build/train]
-    params: [variants, seeds]
-    outs:
-      - reports/ablation.csv: {{cache: false}}
-      - reports/grids: {{cache: false}}
-    metrics:
-      - reports/metrics.json: {{cache: false}}
-"""
-PARAMS = """\
-variants: [baseline, ours]
-seeds: [0]
-sail: {lambda: 0.1}
-train: {lr: 1.0e-4, steps: 3, path: null, sizes: [1, 2], deep: {name: 'no'}}
-"""
-MAKE = """\
-import pathlib, re, shutil, sys
-if sys.argv[1] == "variants":
-    pathlib.Path("build/variants").mkdir(parents=True)
-    weight = re.search("lambda: ([0-9.]+)", pathlib.Path("params.yaml").read_text())[1]
-    pathlib.Path("build/variants/baseline.yaml").write_text("name: baseline\\nsail:\\n")
-    pathlib.Path("build/variants/ours.yaml").write_text(f"name: ours\\nsail:\\n  lambda: {weight}\\n")
-elif sys.argv[1] == "train":
-    folder = pathlib.Path("build/train", sys.argv[2])
-    (folder / "samples").mkdir(parents=True)
-    rows = [f"{step},{name},{1 / step}\\n" for step in (1, 2, 3) for name in ("loss", "lr")]
-    (folder / "history.csv").write_text("step,name,value\\n" + "".join(rows))
-    for step in (2, 3):
-        shutil.copy("library/picture.png", folder / "samples" / f"{step:06d}.png")
-    if pathlib.Path("watch").exists():
-        from ecdm.lineage import live_stage_key
-        key = live_stage_key(f"train@{sys.argv[2]}", pathlib.Path.cwd())
-        pathlib.Path("watch", sys.argv[2]).write_text(key)
-else:
-    pathlib.Path("reports/grids").mkdir(parents=True)
-    lines = ["variant,seed,bucket,metric,pasted,mean,ci_low,ci_high,n"]
-    for pasted in (1, 0):
-        for variant in ("baseline", "ours", "telea"):
-            lines.append(f"{variant},0,10-20,psnr,{pasted},3{pasted}.5,30,32,4")
-    pathlib.Path("reports/ablation.csv").write_text("\\n".join(lines) + "\\n")
-    pathlib.Path("reports/metrics.json").write_text("{}")
-    shutil.copy("library/picture.png", "reports/grids/one.png")
-"""
-
-
-def _dvc(root: Path, *arguments: str) -> None:
-    quiet = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root / ".dvc" / "site")}
-    subprocess.run([PYTHON, "-m", "dvc", *arguments], cwd=root, env=quiet, check=True, capture_output=True)
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reproduced project, with MLflow's tables but no run; two training stages wrote down their own keys."""
-    from PIL import Image
-
     root = tmp_path_factory.mktemp("made") / "project"
-    (root / "library" / "__pycache__").mkdir(parents=True)
-    (root / "library" / "__pycache__" / "x.pyc").write_text("ignored")
-    (root / "library" / "inner").mkdir()
-    (root / "library" / "inner" / "a.py").write_text("1")
-    Image.new("RGB", (4, 3), (1, 2, 3)).save(root / "library" / "picture.png")
-    (root / "watch").mkdir()
-    for name, text in (("dvc.yaml", PIPELINE), ("params.yaml", PARAMS), ("make.py", MAKE)):
-        (root / name).write_text(text)
-    subprocess.run(["git", "init", "-q", str(root)], check=True)
-    _dvc(root, "init", "-q")
-    (root / ".dvcignore").write_text("__pycache__\n")
-    _dvc(root, "repro", "-q")
+    make_project(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -127,9 +47,15 @@ def _client(root: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
 
 
-def _runs(root: Path) -> dict[str, Run]:
+def _all_runs(root: Path) -> list[Run]:
     client = _client(root)
-    found = client.search_runs([client.get_experiment_by_name("ecdm").experiment_id])
+    experiment = client.get_experiment_by_name("ecdm")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def _runs(root: Path) -> dict[str, Run]:
+    found = _all_runs(root)
     names = [run.info.run_name for run in found]
     assert len(set(names)) == len(names)
     return {run.info.run_name: run for run in found}
@@ -296,11 +222,10 @@ def test_a_run_of_two_reproductions_is_shared(root: Path) -> None:
     first = reproduction(root).key
     params = root / "params.yaml"
     params.write_text(PARAMS.replace("lambda: 0.1", "lambda: 0.3").replace("baseline, ours", "ours, baseline"))
-    _dvc(root, "repro", "-q")
+    dvc(root, "repro", "-q")
     sync(root)
     second = reproduction(root).key
-    client = _client(root)
-    found = client.search_runs([client.get_experiment_by_name("ecdm").experiment_id])
+    found = _all_runs(root)
     names = sorted(run.info.run_name for run in found)
     parents = [f"reproduction {key[:8]}" for key in (first, second)]
     assert names == sorted([*parents, "train@baseline-0", "train@ours-0", "train@ours-0"])
@@ -308,7 +233,7 @@ def test_a_run_of_two_reproductions_is_shared(root: Path) -> None:
     shared = by_name["train@baseline-0"].data.tags
     assert shared["mlflow.parentRunId"] == by_name[f"reproduction {second[:8]}"].info.run_id
     assert {f"ecdm.reproduction.{key[:12]}" for key in (first, second)} <= set(shared)
-    marked = client.search_runs([found[0].info.experiment_id], f"tags.`ecdm.reproduction.{first[:12]}` = 'yes'")
+    marked = _client(root).search_runs([found[0].info.experiment_id], f"tags.`ecdm.reproduction.{first[:12]}` = 'yes'")
     assert sorted(run.data.params["variant"] for run in marked) == ["baseline", "ours"]
 
 

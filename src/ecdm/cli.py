@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except (ValueError, FileNotFoundError) as error:
-        text = f"{error.filename}: no such file" if getattr(error, "filename", None) else str(error)
+        missing = error.filename if isinstance(error, FileNotFoundError) else None
+        text = f"{missing}: no such file" if missing else str(error)
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
         return 2
 
@@ -181,7 +182,8 @@ def _serve(uri: str, artifacts: Path, port: int, link: str) -> int:
     from ecdm.address import unreachable
 
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", uri, "--default-artifact-root", artifacts.as_uri()]
+    command += ["--backend-store-uri", uri, "--registry-store-uri", uri]
+    command += ["--default-artifact-root", artifacts.as_uri(), "--uvicorn-opts", "--log-level warning"]
     # Job runners serve language-model features and would cost processes of their own.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # A session of its own, so that the server's workers can be ended with it.

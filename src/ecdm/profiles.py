@@ -95,8 +95,12 @@ def _edits(
                 raise ValueError(f"{change.path}: {'.'.join(inner)}: no such key in {base.path.name}")
             held, behind = known[key.value]
             yield from _edits(base, held, change, value, inner, behind)
-    elif _plain(old) != _plain(new):
-        yield _list(base, old, change, new) if isinstance(old, SequenceNode) else _value(base, old, change, new, colon)
+    elif _plain(old) == _plain(new):
+        return
+    elif isinstance(old, SequenceNode) and isinstance(new, SequenceNode):
+        yield _list(base, old, change, new)
+    else:
+        yield _value(base, old, change, new, colon)
 
 
 def _plain(node: Node) -> object:

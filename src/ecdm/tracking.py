@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from ecdm.tracker import NullTracker, Tracker, finite, reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Param, Run, RunTag
 
 KEY = "ecdm.key"
 # Name of the fixed validation pictures: live logging and `ecdm sync` must agree on it.
@@ -62,7 +62,7 @@ class MLflowTracker:
         self._steps: dict[str, set[int]] = {}
         self._files: dict[str, dict[str, int]] = {}
         self._pictures: set[tuple[str, int]] | None = None
-        self._buffer: list[Any] = []
+        self._buffer: list[Metric] = []
 
     def params(self, values: Mapping[str, object]) -> None:
         from mlflow.entities import Param
@@ -167,10 +167,14 @@ class MLflowTracker:
             self._files[folder] = {file.path: file.file_size or 0 for file in files if not file.is_dir}
         return self._files[folder]
 
-    def _log_batch(self, **rows: list[Any]) -> None:
+    def _log_batch(
+        self, metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Sequence[RunTag] = ()
+    ) -> None:
+        rows: dict[str, Sequence[Any]] = {"metrics": metrics, "params": params, "tags": tags}
+
         def log() -> None:
-            self.client.log_batch(self.run_id, **rows)
-            self.written.update({kind: len(part) for kind, part in rows.items()})
+            self.client.log_batch(self.run_id, metrics=metrics, params=params, tags=tags)
+            self.written.update({kind: len(part) for kind, part in rows.items() if part})
 
         self._attempt(log)
 

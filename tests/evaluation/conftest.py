@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-ACDA = {"radius": 2.0, "window": "circle", "domain": "image", "lr": 1e-3}
-
 
 @pytest.fixture(scope="session")
 def weights(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -19,7 +17,8 @@ def weights(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ecdm.config import Acda
     from ecdm.models.branch import start_branch
 
-    branch, generator = start_branch(parts, Acda(**ACDA), 0), torch.Generator().manual_seed(4)
+    acda = Acda(radius=2.0, window="circle", domain="image", lr=1e-3)
+    branch, generator = start_branch(parts, acda, 0), torch.Generator().manual_seed(4)
     for parameter in branch.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     folder = tmp_path_factory.mktemp("weights")

@@ -32,7 +32,7 @@ def pixels(path: Path) -> NDArray[np.uint8]:
     return np.array(Image.open(path))
 
 
-def tested_images(tree: Path) -> list[tuple[str, Path]]:
+def source_images(tree: Path) -> list[tuple[str, Path]]:
     """Data set and file of every test image."""
     found = [(name, path) for name in DATASETS for path in sorted((tree / "data" / name / "test").glob("*.png"))]
     assert len(found) == sum(DATASETS.values())
@@ -67,7 +67,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 def leaks(tree: Path, bucket: str, run_stage: Stage) -> set[str]:
     """Files of the stage that change with the true pixels inside the holes of the only bucket."""
     before = run_stage()
-    for dataset, path in tested_images(tree):
+    for dataset, path in source_images(tree):
         image, hole = pixels(path), hole_of(tree, dataset, bucket, path)
         image[hole] = 255 - image[hole]
         Image.fromarray(image).save(path)
@@ -119,12 +119,13 @@ def _full_latents(name: str, components: Any, branch: Any, settings: Any) -> Con
 def test_a_method_that_leaks_is_found(
     trained: Path, stage: ModuleType, outputs: Stage, write_params: Callable[..., None], leaky: Any
 ) -> None:
-    write_params(trained, masks={"buckets": ["50-60"]})
+    write_params(trained, masks={"buckets": ["10-20"]})
     stage.variant = leaky  # type: ignore[attr-defined]
-    found = leaks(trained, "50-60", outputs)
+    found = leaks(trained, "10-20", outputs)
     for dataset, count in DATASETS.items():
         for kind in ("raw", "pasted"):
-            assert sum(name.startswith(f"{dataset}/50-60/{kind}/") for name in found) == count
+            # Leaking latents show only where thin strokes leave a known cell.
+            assert sum(name.startswith(f"{dataset}/10-20/{kind}/") for name in found) > count / 2
 
 
 def test_a_known_pixel_changes_its_image_and_no_other(trained: Path, outputs: Stage) -> None:
@@ -149,7 +150,7 @@ def test_the_seed_changes_every_picture(trained: Path, outputs: Stage, write_par
 
 def test_pasted_outputs_are_the_input_outside_the_hole_and_raw_ones_inside(trained: Path, outputs: Stage) -> None:
     outputs()
-    for dataset, path in tested_images(trained):
+    for dataset, path in source_images(trained):
         for bucket in BUCKETS:
             folder = trained / "build" / "generate" / "ours-0" / dataset / bucket
             raw, pasted = (pixels(folder / kind / path.name) for kind in ("raw", "pasted"))
@@ -231,7 +232,7 @@ def test_an_output_that_is_not_finite_names_the_image_and_nothing_is_scored(
 )
 def test_missing_weights_stop_the_stage(trained: Path, stage: ModuleType, name: str) -> None:
     (trained / "build/train/ours-0/weights" / name).unlink()
-    with pytest.raises(OSError, match=name.split("/")[0]):
+    with pytest.raises((OSError, ValueError), match=f"build/train/ours-0/weights/{name.split('/')[0]}"):
         stage.main("ours", 0)
     assert not (trained / "build" / "generate").exists()
 

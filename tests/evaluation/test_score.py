@@ -131,12 +131,13 @@ def test_reference_rows_are_fills_and_the_autoencoder(
     for dataset, bucket, path in images(tree):
         truth = pixels(path)
         hole = pixels(tree / "build/masks" / dataset / bucket / path.name) > 127
-        telea = cv2.inpaint(np.where(hole[..., None], np.uint8(0), truth), hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+        visible = np.where(hole[..., None], 0, truth).astype(np.uint8)
+        telea = cv2.inpaint(visible, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA).astype(np.uint8)
         with torch.no_grad():
             signed = torch.from_numpy(truth).permute(2, 0, 1)[None].float() / 127.5 - 1
             decoded = parts.vae.decode(parts.vae.encode(signed).latent_dist.mean).sample[0]
         restored = ((decoded / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-        pasted = np.where(hole[..., None], restored, truth)
+        pasted = np.where(hole[..., None], restored, truth).astype(np.uint8)
         for name, output, kind in (("telea", telea, "1"), ("vae", restored, "0"), ("vae", pasted, "1")):
             for metric, value in measured(output, truth, hole, net).items():
                 key = (dataset, name, "0", str(int(path.stem)), bucket, metric, kind)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusers import ControlNetModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ecdm.config import Acda as AcdaParams
@@ -149,15 +150,19 @@ def test_equals_equation_10_in_the_input_blocks_and_plain_attention_elsewhere(pa
     branch = randomised(start_branch(parts, IMAGE, 0))
     acda, spy = branch.acda, Spy()
     assert acda is not None
+    branch.requires_grad_(False)
     tokens = acda.tokens(x.images * (1 - x.masks))
     spy.watch(branch.controlnet)
     branch.record(True)
     branch(*x.arguments, tokens=tokens)
-    touched, rms, wide = [], [], tokens.double()
+    wide = tokens.double()
+    touched: list[str] = []
+    rms: list[list[float]] = []
     for call in spy.calls:
         mixed = first = plain(call)
         if call.name in LAYERS:
-            to_k, to_v = (weights[len(touched)].weight.double() for weights in (acda.to_k, acda.to_v))
+            mine: list[Any] = [acda.to_k[len(touched)], acda.to_v[len(touched)]]
+            to_k, to_v = (layer.weight.double() for layer in mine)
             second = attend(call.layer, call.hidden, wide @ to_k.T, wide @ to_v.T)
             assert float(second.abs().mean()) > 0.1 * float(first.abs().mean())
             mixed = first + second
@@ -227,8 +232,8 @@ def test_projections_are_not_kept_across_training(parts: Any) -> None:
         before = branch(*x.arguments, tokens=tokens)
     branch(*x.arguments, tokens=tokens)
     with torch.no_grad():
-        for layer in branch.acda.to_v:
-            layer.weight.mul_(-2)
+        for weight in branch.acda.to_v.parameters():
+            weight.mul_(-2)
         after = branch(*x.arguments, tokens=tokens)
     assert float((after.middle - before.middle).abs().mean()) > 1e-5
 
@@ -340,6 +345,30 @@ def test_a_missing_file_of_a_branch_is_named(parts: Any, tmp_path: Path, name: s
     start_branch(parts, IMAGE, 0).save(tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(FileNotFoundError, match=name):
+        load_branch(tmp_path)
+
+
+def test_a_branch_is_never_unpickled(parts: Any, tmp_path: Path) -> None:
+    start_branch(parts, None, 0).save(tmp_path)
+    path = tmp_path / "controlnet" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(path), path.with_suffix(".bin"))
+    path.unlink()
+    with pytest.raises(ValueError, match=f"{tmp_path / 'controlnet'}: cannot be read as ControlNetModel"):
+        load_branch(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["acda/model.safetensors", "controlnet/diffusion_pytorch_model.safetensors"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_weights_of_a_branch_that_do_not_fit_are_named(parts: Any, tmp_path: Path, name: str, whole: bool) -> None:
+    start_branch(parts, IMAGE, 0).save(tmp_path)
+    path = tmp_path / name
+    if whole:
+        weights = load_file(path)
+        weights.popitem()
+        save_file(weights, path, {"format": "pt"})
+    else:
+        path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=f"{tmp_path / name.split('/')[0]}.* cannot be read as"):
         load_branch(tmp_path)
 
 

@@ -56,3 +56,15 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "classifier" / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"classifier/{name}: missing component"):
         AttributeClassifier.load(tmp_path / "classifier")
+
+
+def test_unreadable_weights_are_named(tmp_path: Path) -> None:
+    AttributeClassifier(8).save(tmp_path / "classifier")
+    path = tmp_path / "classifier" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=rf"{path}: cannot be read as the classifier's weights"):
+        AttributeClassifier.load(tmp_path / "classifier")
+    AttributeClassifier(16).save(tmp_path / "other")
+    path.write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match=rf"{path}: cannot be read as the classifier's weights"):
+        AttributeClassifier.load(tmp_path / "classifier")

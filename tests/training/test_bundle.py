@@ -224,7 +224,8 @@ def test_copying_is_all_or_nothing(
     target = tmp_path / "build" / "foundation"
     if existing:
         copy_foundation(foundation_folder, target)
-    before, copytree, copied = digests(tmp_path), shutil.copytree, []
+    before, copytree = digests(tmp_path), shutil.copytree
+    copied: list[str] = []
 
     def full_disk(source: Path, place: Path, **options: Any) -> Any:
         if len(copied) == 3:

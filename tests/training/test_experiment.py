@@ -71,7 +71,7 @@ def results(tree: Path, digests: Digests) -> Callable[[], dict[str, str]]:
     """Digests of all that the stages after training read, and of what should not be there any more."""
 
     def read() -> dict[str, str]:
-        found = {}
+        found: dict[str, str] = {}
         for name in ("train", "probe", "checkpoints"):
             found |= {f"{name}/{k}": v for k, v in digests(tree / "build" / name).items()}
         return found

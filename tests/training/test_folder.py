@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,12 @@ def test_a_batch_is_made_of_its_samples_and_draws(
 ) -> None:
     asked: list[list[str]] = []
     embed = Components.embed
-    monkeypatch.setattr(Components, "embed", lambda self, texts: asked.append(list(texts)) or embed(self, texts))
+
+    def keep(components: Components, texts: Sequence[str]) -> torch.Tensor:
+        asked.append(list(texts))
+        return embed(components, texts)
+
+    monkeypatch.setattr(Components, "embed", keep)
     batch = folder_of(text_dropout=0.5).positions(8, 5)
     root, images = made_tree / "data/scenes", read_split(made_tree / "data/scenes", "train")
     moments = load_file(made_tree / "build/latents/train.safetensors")["moments"]

@@ -229,7 +229,9 @@ def test_the_history_holds_what_belongs_to_the_variant(make_run: Make, variant: 
         assert min(found["rms_frequency"][3], found["rms_text"][1]) > 0
 
 
-def test_variants_differ_in_their_two_switches_alone(parts: Any, make_run: Make) -> None:
+def test_variants_differ_in_their_two_switches_alone(
+    parts: Any, make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Same weights, order, noise, t, masks and texts; with its part at nothing, each trains as the baseline."""
     runs = {name: make_run(name, key=name) for name in VARIANTS}
     start = parts.controlnet_inpaint.state_dict()
@@ -242,11 +244,11 @@ def test_variants_differ_in_their_two_switches_alone(parts: Any, make_run: Make)
         positions = run.train.positions
         kept = seen.setdefault(name, [])
 
-        def watched(first: int, count: int, positions: Any = positions, kept: list[Any] = kept) -> Any:
-            kept.append(positions(first, count))
+        def watched(start: int, count: int, positions: Any = positions, kept: list[Any] = kept) -> Any:
+            kept.append(positions(start, count))
             return kept[-1]
 
-        run.train.positions = watched  # type: ignore[method-assign]
+        monkeypatch.setattr(run.train, "positions", watched)
         train(run, QUIET)
     for name in VARIANTS[1:]:
         for mine, other in zip(seen[name], seen["baseline"], strict=True):

@@ -33,7 +33,7 @@ def test_tokens_of_no_weight_cost_nothing(parts: Any, data: TrainFolder) -> None
 def test_both_losses_are_those_of_the_objective(parts: Any, data: TrainFolder) -> None:
     branch, generator = start_branch(parts, ACDA, 0).requires_grad_(False), torch.Generator().manual_seed(0)
     for parameter in branch.parameters():
-        parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+        parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     objective = Objective(parts, None)
     found = probe(branch, objective, data, repeats=2, batch=3)
     own, other, sizes = [], [], []

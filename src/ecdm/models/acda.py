@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from diffusers import ControlNetModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -142,13 +143,17 @@ class Acda(nn.Module):
     def load(cls, folder: Path, branch: ControlNetModel) -> Acda:
         """Read what `save` wrote.
 
-        Raises: FileNotFoundError when a file is missing: a branch trained with ACDA is another model without it.
+        Raises: FileNotFoundError when a file is missing: a branch trained with ACDA is another model without it;
+        ValueError naming weights that cannot be read or do not fit.
         """
         for name in (CONFIG, WEIGHTS):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name}: missing; the branch was trained with ACDA and needs it")
         module = cls(AcdaConfig(**json.loads((folder / CONFIG).read_text(encoding="utf-8"))), branch)
-        module.load_state_dict(load_file(folder / WEIGHTS))
+        try:
+            module.load_state_dict(load_file(folder / WEIGHTS))
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{folder / WEIGHTS}: cannot be read as ACDA's weights: {error}") from error
         return module
 
 

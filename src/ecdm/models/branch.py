@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ecdm.config import Acda as AcdaParams
 from ecdm.models.acda import Acda, AcdaConfig, AcdaProcessor
-from ecdm.models.foundation import Components
+from ecdm.models.foundation import Components, load_network
 from ecdm.models.split_unet import Residuals
 from ecdm.numerics.masks import masked_image
 
@@ -92,12 +92,12 @@ def start_branch(components: Components, acda: AcdaParams | None, seed: int) -> 
 def load_branch(folder: Path) -> Branch:
     """Read what `Branch.save` wrote, frozen, in evaluation mode.
 
-    Raises: FileNotFoundError naming a missing file, ACDA's included.
+    Raises: FileNotFoundError naming a missing file, ACDA's included; ValueError naming an unreadable part.
     """
     if not (folder / INDEX).is_file():
         raise FileNotFoundError(f"{folder / INDEX}: no such file, expected a trained branch")
     with_acda = json.loads((folder / INDEX).read_text(encoding="utf-8"))["acda"]
-    controlnet = ControlNetModel.from_pretrained(folder / "controlnet", local_files_only=True)
+    controlnet = load_network(folder / "controlnet", ControlNetModel)
     branch = Branch(controlnet, Acda.load(folder / "acda", controlnet) if with_acda else None)
     return branch.requires_grad_(False).eval()
 

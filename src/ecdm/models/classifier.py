@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -50,13 +51,16 @@ class AttributeClassifier(nn.Module):
     def load(cls, folder: Path) -> AttributeClassifier:
         """Read what `save` wrote, in float32, frozen.
 
-        Raises: FileNotFoundError naming a missing file.
+        Raises: FileNotFoundError naming a missing file; ValueError naming weights that cannot be read or do not fit.
         """
         for name in ("config.json", WEIGHTS):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name}: missing component of the foundation")
         model = cls(json.loads((folder / "config.json").read_text(encoding="utf-8"))["width"])
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        try:
+            model.load_state_dict(load_file(folder / WEIGHTS))
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{folder / WEIGHTS}: cannot be read as the classifier's weights: {error}") from error
         return model.float().requires_grad_(False).eval()
 
 

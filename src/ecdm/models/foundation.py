@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,22 +104,35 @@ def load_foundation(folder: Path) -> Components:
 def _load_part(folder: Path, part: Any) -> Any:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: missing component of the foundation, expected a {part.__name__} folder")
+    if folder.name in NETWORKS:
+        return load_network(folder, part)
+    with _readable(folder, part):
+        return part.from_pretrained(folder, **LOCAL)
+
+
+def load_network(folder: Path, part: Any) -> Any:
+    """Read a network of class `part` from a folder of config and safetensors weights, in float32.
+
+    Raises: ValueError naming the folder when anything is missing, unreadable or of another shape.
+    """
+    kind = "dtype" if part is CLIPTextModel else "torch_dtype"
+    options: dict[str, Any] = {kind: torch.float32, "use_safetensors": True, "output_loading_info": True}
+    with _readable(folder, part):
+        network, info = part.from_pretrained(folder, **LOCAL, **options)
+        # The libraries fill what is missing with random numbers and go on.
+        missing = sorted(info["missing_keys"])
+        if missing:
+            raise ValueError(f"found no weights for {', '.join(missing)}")
+    return network
+
+
+@contextmanager
+def _readable(folder: Path, part: Any) -> Iterator[None]:
     try:
-        return _load_network(folder, part) if folder.name in NETWORKS else part.from_pretrained(folder, **LOCAL)
+        yield
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{folder}: cannot be read as {part.__name__}: {reason}") from error
-
-
-def _load_network(folder: Path, part: Any) -> Any:
-    kind = "dtype" if part is CLIPTextModel else "torch_dtype"
-    options: dict[str, Any] = {kind: torch.float32, "use_safetensors": True, "output_loading_info": True}
-    network, info = part.from_pretrained(folder, **LOCAL, **options)
-    # The libraries fill what is missing with random numbers and go on.
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ValueError(f"found no weights for {', '.join(missing)}")
-    return network
 
 
 def _check(parts: Components, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -15,7 +15,7 @@ from torch import Tensor
 from ecdm.numerics.diffusion import Schedule, q_sample
 from ecdm.numerics.masks import is_hole
 
-Scheduler = DDIMScheduler | DPMSolverMultistepScheduler
+Scheduler: TypeAlias = DDIMScheduler | DPMSolverMultistepScheduler
 Generators = torch.Generator | Sequence[torch.Generator]
 
 SCHEDULERS: dict[str, tuple[type[Any], dict[str, Any]]] = {

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from ecdm.config import Canny, Pretrain
 from ecdm.config import Fit as FitParams
 from ecdm.data.files import fresh_folder
 from ecdm.data.scenes import Scene
 from ecdm.models.classifier import AttributeClassifier
-from ecdm.models.foundation import PARTS, embed
+from ecdm.models.foundation import PARTS, embed, load_network
 from ecdm.models.tiny import tiny_scheduler, tiny_text_encoder, train_tokenizer
 from ecdm.training.pretrain import (
     Fit,
@@ -186,5 +186,4 @@ def _save(part: Any, folder: Path) -> None:
 
 
 def _frozen(name: str, work: Path) -> Any:
-    kind = {"dtype": torch.float32} if PARTS[name] is CLIPTextModel else {"torch_dtype": torch.float32}
-    return PARTS[name].from_pretrained(work / name, local_files_only=True, **kind).requires_grad_(False).eval()
+    return load_network(work / name, PARTS[name]).requires_grad_(False).eval()

@@ -69,7 +69,9 @@ def fit(
     AdamW, 5 % warm-up, cosine decay, gradients clipped to norm 1; one generator, seeded here, makes all draws.
     `groups` pairs parameters with a factor on the learning rate.
     """
-    parts = [{"params": list(parameters), "lr": settings.lr * factor} for parameters, factor in groups]
+    parts: list[dict[str, Any]] = [
+        {"params": list(parameters), "lr": settings.lr * factor} for parameters, factor in groups
+    ]
     trained = [parameter for part in parts for parameter in part["params"]]
     optimiser = torch.optim.AdamW(parts, weight_decay=1e-4, fused=True)
     schedule = get_cosine_schedule_with_warmup(optimiser, settings.steps // 20 + 1, settings.steps)
