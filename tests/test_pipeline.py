@@ -20,7 +20,7 @@ def imported(path: Path) -> set[Path]:
     found: set[Path] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            modules = [(alias.name, None) for alias in node.names]
+            modules = [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             modules = [(node.module, alias.name) for alias in node.names]
         else:

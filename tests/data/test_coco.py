@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from pycocotools.coco import COCO  # type: ignore[import-untyped]
+from pycocotools.coco import COCO
 
 from ecdm.data.coco import CaptionedImage, captions_file, load_image, read_split, write_split
 from ecdm.data.files import save_png
