@@ -47,7 +47,7 @@ SMALL: dict[str, Any] = {
     },
     "generate": {"steps": 3, "batch": 4},
     "evaluate": {"batch": 4, "resamples": 50},
-    "gates": {"images": 4, "batch": 3},
+    "gates": {"enforce": True, "images": 4, "batch": 3},
 }
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
 
