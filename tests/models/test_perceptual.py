@@ -33,7 +33,7 @@ def test_the_stand_in_is_the_packages_distance_over_a_random_trunk(stand_in: Per
     assert found.shape == (3,)
     assert float(found.min()) > 0
     # The heads are the trained ones, which the package carries: no weight of them is negative.
-    assert all(float(head.model[-1].weight.min()) >= 0 for head in own.lins)
+    assert all(float(head.model[-1].weight.detach().min()) >= 0 for head in own.lins)
 
 
 def test_equal_pictures_have_no_distance(stand_in: Perceptual) -> None:
