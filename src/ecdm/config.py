@@ -291,11 +291,8 @@ def load_variant(path: Path) -> VariantSettings:
 
 def variant_settings(name: str, sail: Sail, acda: Acda, uses_sail: bool, uses_acda: bool) -> str:
     """One variant's settings as YAML text; a part it does not use is null, so its values cannot matter."""
-    settings = {
-        "name": name,
-        "sail": sail.model_dump(by_alias=True) if uses_sail else None,
-        "acda": acda.model_dump(by_alias=True) if uses_acda else None,
-    }
+    used = {"sail": sail if uses_sail else None, "acda": acda if uses_acda else None}
+    plain = {part: values.model_dump(by_alias=True) if values else None for part, values in used.items()}
     text = io.StringIO()
-    YAML().dump(settings, text)
+    YAML().dump({"name": name, **plain}, text)
     return text.getvalue()
