@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ecdm.reporting.records import read_rows
+
 COLUMNS = ("step", "name", "value")
 FILE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -79,20 +81,13 @@ def curve_csv(runs: Mapping[Run, Series]) -> str:
 
 
 def _read(path: Path) -> dict[str, dict[int, float]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
     series: dict[str, dict[int, float]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path}: no column {missing[0]}, expected {', '.join(COLUMNS)}")
-        for line, row in enumerate(reader, start=2):
-            step, value = _parse(row, f"{path}: line {line}")
-            points = series.setdefault(row["name"], {})
-            if step in points:
-                raise ValueError(f"{path}: line {line}: a second value of {row['name']} at step {step}")
-            points[step] = value
+    for place, row in read_rows(path, COLUMNS):
+        step, value = _parse(row, place)
+        points = series.setdefault(row["name"], {})
+        if step in points:
+            raise ValueError(f"{place}: a second value of {row['name']} at step {step}")
+        points[step] = value
     odd = [name for name in series if not FILE_NAME.fullmatch(name)]
     if odd:
         raise ValueError(f"{path}: name {odd[0]!r}: expected letters, digits, dots and dashes alone")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ecdm.reporting.records import read_rows
 
 COLUMNS = ("dataset", "variant", "seed", "image_id", "bucket", "metric", "pasted", "value")
 
@@ -94,22 +95,15 @@ def read_scores(folder: Path, variants: Sequence[str], seeds: Sequence[int], buc
 
 
 def _read(path: Path, buckets: Sequence[str]) -> dict[tuple[str, int], _Run]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
     runs: dict[tuple[str, int], _Run] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path}: no column {missing[0]}, expected {', '.join(COLUMNS)}")
-        for line, row in enumerate(reader, start=2):
-            if row["bucket"] not in buckets:
-                continue
-            cell, seed, image, value = _parse(row, f"{path}: line {line}")
-            values = runs.setdefault((cell.variant, seed), {}).setdefault(cell, {})
-            if image in values:
-                raise ValueError(f"{path}: line {line}: a second value for {_name(cell)}, image {image}")
-            values[image] = value
+    for place, row in read_rows(path, COLUMNS):
+        if row["bucket"] not in buckets:
+            continue
+        cell, seed, image, value = _parse(row, place)
+        values = runs.setdefault((cell.variant, seed), {}).setdefault(cell, {})
+        if image in values:
+            raise ValueError(f"{place}: a second value for {_name(cell)}, image {image}")
+        values[image] = value
     return runs
 
 
