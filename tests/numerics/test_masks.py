@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ecdm.numerics import masks
-from ecdm.numerics.masks import STYLES, StrokeStyle, draw_bucket, draw_set, draw_training, free_form, mask_rng
+from ecdm.numerics.masks import STYLES, StrokeStyle, draw_bucket, draw_set, draw_training, mask_rng
 
 BUCKETS = ["10-20", "30-40", "50-60"]
 
@@ -79,8 +79,10 @@ def test_buckets_are_filled_at_small_and_odd_sizes(size: tuple[int, int]) -> Non
 
 @pytest.mark.parametrize("name", list(STYLES))
 def test_every_style_draws_and_scales_with_the_image(name: str) -> None:
-    small = np.mean([free_form(mask_rng(6, i), 64, 64, STYLES[name]).mean() for i in range(200)])
-    large = np.mean([free_form(mask_rng(6, i), 256, 256, STYLES[name]).mean() for i in range(200)])
+    small, large = (
+        np.mean([draw_bucket(mask_rng(6, i), side, side, 0, 1, styles=[name]).mean() for i in range(200)])
+        for side in (64, 256)
+    )
     assert 0.02 < small < 0.9
     assert small == pytest.approx(large, abs=0.06)
 
@@ -94,10 +96,10 @@ def test_every_style_serves_every_bucket() -> None:
                 assert lower <= mask.mean() <= upper
 
 
-def test_one_straight_stroke_has_the_area_of_its_outline() -> None:
+def test_one_straight_stroke_has_the_area_of_its_outline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A single level segment of length L and width w covers about L w and two half discs."""
-    style = StrokeStyle(200, (1, 1), (1, 1), (20, 20), (40, 40), (0.0, 0.0))
-    areas = [free_form(mask_rng(8, i), 200, 200, style).sum() for i in range(300)]
+    monkeypatch.setitem(STYLES, "straight", StrokeStyle(200, (1, 1), (1, 1), (20, 20), (40, 40), (0.0, 0.0)))
+    areas = [draw_bucket(mask_rng(8, i), 200, 200, 0, 1, styles=["straight"]).sum() for i in range(300)]
     assert max(areas) == pytest.approx(40 * 20 + np.pi * 10**2, rel=0.08)
 
 
@@ -200,6 +202,14 @@ def test_latent_mask_marks_every_cell_that_touches_the_hole() -> None:
     assert torch.equal(masks.latent_mask(mask.bool(), 8), found)
     assert masks.latent_mask(mask.double(), 8).dtype == torch.float64
     assert torch.equal(masks.latent_mask(mask, 1), mask)
+
+
+def test_latent_mask_spares_cells_up_to_a_share_of_hidden_pixels() -> None:
+    mask = torch.zeros(1, 1, 4, 12)
+    mask[0, 0, :2, 4:8] = 1
+    mask[0, 0, :3, 8:] = 1
+    for spared, expected in ((0.0, [0, 1, 1]), (0.49, [0, 1, 1]), (0.5, [0, 0, 1]), (0.75, [0, 0, 0])):
+        assert masks.latent_mask(mask, 4, spared).tolist() == [[[expected]]]
 
 
 def test_latent_mask_refuses_sizes_that_do_not_divide() -> None:

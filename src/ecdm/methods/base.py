@@ -49,16 +49,25 @@ class LatentSampler:
         visible = torch.where(is_hole(masks), torch.full_like(images, 0.5), images)
         return self.components.latents(self.components.moments(visible))
 
+    def hole(self, masks: Tensor, t: int) -> Tensor:
+        """The latent cells (b, 1, h/f, w/f) that are hole at noise level t: those hidden by more than σ_t / 2.
+
+        Half-hidden cells tell the network much about what surrounds the hole, and the gray in them shows only once
+        the noise is low; from t = -1 on every cell that touches the hole is the network's own.
+        """
+        sigma = float(self.components.schedule.scales(t, masks.double())[1])
+        return latent_mask(masks, self.components.factor, spared=sigma / 2)
+
     def __call__(self, batch: Batch, generators: Sequence[torch.Generator], control: Control | None) -> Tensor:
         """Raw outputs (b, 3, h, w) in [0, 1]."""
         parts, settings = self.components, self.settings
         z0_known = self.known_latents(batch.images, batch.masks)
-        hole, schedule = latent_mask(batch.masks, parts.factor), parts.schedule
         denoise = Denoiser(parts, batch.captions, settings.guidance, control)
 
         def after_step(z: Tensor, reached: int) -> Tensor:
             eps = sample_noise(z.shape, generators, z)
-            return blend(z, z0_known, hole, reached, schedule, eps)
+            hole = self.hole(batch.masks, reached)
+            return blend(z, z0_known, hole, reached, parts.schedule, eps)
 
         z = sample(
             denoise,

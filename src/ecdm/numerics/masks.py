@@ -91,13 +91,6 @@ def bucket_bounds(name: str) -> tuple[float, float]:
     return lower / 100, upper / 100
 
 
-def free_form(rng: np.random.Generator, height: int, width: int, style: StrokeStyle) -> Hole:
-    """Draw one free-form mask, bool (height, width), of whatever hole fraction the style gives."""
-    canvas = np.zeros((height, width), np.uint8)
-    _draw(canvas, rng, style)
-    return canvas.astype(bool)
-
-
 def _draw(canvas: Canvas, rng: np.random.Generator, style: StrokeStyle) -> None:
     """Draw one layer of strokes into the canvas, in place: within this module the canvas is scratch space."""
     scale = math.sqrt(canvas.size) / style.reference
@@ -219,14 +212,14 @@ def masked_image(image: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
     return torch.where(is_hole(mask), image.new_tensor(fill), image)
 
 
-def latent_mask(mask: Tensor, factor: int) -> Tensor:
-    """Reduce a mask (b, 1, h, w) to (b, 1, h / factor, w / factor): a cell that touches the hole is hole.
+def latent_mask(mask: Tensor, factor: int, spared: float = 0.0) -> Tensor:
+    """Reduce a mask (b, 1, h, w) to (b, 1, h / factor, w / factor): hole where more than `spared` of a cell is.
 
-    The result keeps a floating dtype, else it is float32. ValueError when `factor` does not divide both
-    sizes.
+    `spared` in [0, 1): with 0 a cell that touches the hole is hole. The result keeps a floating dtype, else it is
+    float32. ValueError when `factor` does not divide both sizes.
     """
     height, width = mask.shape[-2:]
     if factor < 1 or height % factor or width % factor:
         raise ValueError(f"mask: expected sizes divisible by {factor}, found {height}x{width}")
     dtype: Any = mask.dtype if mask.is_floating_point() else torch.float32
-    return F.max_pool2d(is_hole(mask).float(), factor).to(dtype)
+    return (F.avg_pool2d(is_hole(mask).float(), factor) > spared).to(dtype)
