@@ -27,9 +27,14 @@ setup: .venv/.ready
 	@touch $@
 
 repro: setup
+	@ecdm check
 	@touch .venv/.started
-	@dvc repro
-	@if [ -n "$$(find runs -name '*.json' -newer .venv/.started 2>/dev/null)" ]; then ecdm sync && ecdm timing; fi
+	@dvc repro; code=$$?; \
+	if [ -n "$$(find dvc.lock runs -type f -newer .venv/.started 2>/dev/null)" ]; then \
+		for command in "sync" "timing --since .venv/.started"; do \
+			ecdm $$command || test $$code -ne 0 || code=2; \
+		done; \
+	fi; exit $$code
 
 smoke: setup
 	@python tests/smoke.py

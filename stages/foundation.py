@@ -5,25 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from ecdm.config import load_params
-from ecdm.models.foundation import load_foundation
 from ecdm.stage import run
 from ecdm.training.bundle import Bundle, copy_foundation
 from ecdm.training.progress import Progress
 
-BUNDLED, WORK, TARGET = Path("assets/foundation"), Path("build/pretrain"), Path("build/foundation")
+WORK, TARGET = Path("build/pretrain"), Path("build/foundation")
 
 
 def main() -> None:
     """foundation.source → build/foundation, checked by loading it."""
     params = load_params()
-    source = params.foundation.source
-    if source == "train":
+    if params.foundation.source == "train":
         with Progress() as progress:
             settings, data = params.pretrain, params.data
             folder = Bundle(settings, params.canny, data.size, data.workers, WORK, progress.report).train()
     else:
-        folder = BUNDLED if source == "bundled" else Path(params.foundation.path)
-    load_foundation(folder)
+        folder = Path(params.foundation.path)
     copy_foundation(folder, TARGET)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecdm.config import load_params
+from ecdm.data.masks import largest_bucket
 from ecdm.evaluation.gates import Judge, as_json, as_table
 from ecdm.stage import run
 
@@ -19,7 +20,7 @@ def main() -> None:
     judge = Judge(params.seed, params.evaluate.resamples, params.evaluate.level)
     found: dict[str, Any] = json.loads(AUDIT.read_text(encoding="utf-8"))
     shown, compared = found["attributes"], found["compared"]
-    distance, bucket = params.evaluate.perceptual, params.masks.buckets[-1]
+    distance, bucket = params.evaluate.perceptual, largest_bucket(params.masks.buckets)
     fills = ("mean_fill", "telea", "navier_stokes")
     gates = judge.data(found["spectral_share"]) | judge.vae(found["vae_psnr"])
     gates |= judge.attributes("text_to_image", shown["text"], shown["true"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ecdm import stage
 from ecdm.config import Params, load_params
+from ecdm.data.files import fresh_entries
 from ecdm.reporting.ablation import DATASET, PHOTOS, Findings, Setup, digests, files
 from ecdm.reporting.figures import bars, curves
 from ecdm.reporting.gates import read_gates
@@ -32,7 +33,7 @@ def read_grids(params: Params, scores: Scores) -> dict[str, tuple[list[Sample], 
 
 
 def main() -> None:
-    """Read and check everything, then write: an error leaves the old report as it was."""
+    """Read everything, write and draw beside reports/, then move it there: an error leaves no half of a report."""
     params = load_params()
     judged, sampling, runs = params.evaluate, params.generate, (params.variants, params.seeds)
     scores = read_scores(BUILD / "scores", *runs, params.masks.buckets)
@@ -43,13 +44,14 @@ def main() -> None:
     setup = Setup(*sampled, params.train.steps, judged.resamples, judged.level)
     inputs = digests([*score_paths(BUILD / "scores", *runs), *paths.values(), GATES])
     texts = {f"curves/{name}.csv": curve_csv(series) for name, series in histories.items()}
-    (REPORTS / "curves").mkdir(parents=True, exist_ok=True)
-    for name, text in (texts | files(findings, setup, inputs)).items():
-        (REPORTS / name).write_text(text, encoding="utf-8")
-    for name, (samples, note) in grids.items():
-        ablation_grid(samples, REPORTS / "grids" / f"{name}.png", note)
-    curves(histories, REPORTS / "curves.png")
-    bars(pooled(findings.changes), findings.buckets, findings.metrics, REPORTS / "differences.png")
+    with fresh_entries(REPORTS) as folder:
+        (folder / "curves").mkdir()
+        for name, text in (texts | files(findings, setup, inputs)).items():
+            (folder / name).write_text(text, encoding="utf-8")
+        for name, (samples, note) in grids.items():
+            ablation_grid(samples, folder / "grids" / f"{name}.png", note)
+        curves(histories, folder / "curves.png")
+        bars(pooled(findings.changes), findings.buckets, findings.metrics, folder / "differences.png")
 
 
 if __name__ == "__main__":

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 from ecdm.config import load_params, load_variant
 from ecdm.stage import run
+from ecdm.tracker import NullTracker
 from ecdm.tracking import stage_tracker
 from ecdm.training.experiment import Paths, run_experiment
+from ecdm.training.loop import is_main_process
 
 
 def main(variant: str, seed: int) -> None:
     """build/variants/<variant>.yaml and the shared inputs → build/train/<variant>-<seed>, build/probe/…json."""
     params = load_params()
     settings = load_variant(Path(f"build/variants/{variant}.yaml"))
-    with stage_tracker(f"train@{variant}-{seed}") as tracker:
+    # Of several processes one alone reports.
+    tracked = stage_tracker(f"train@{variant}-{seed}") if is_main_process() else nullcontext(NullTracker())
+    with tracked as tracker:
         run_experiment(settings, params.train, seed, Paths.of(variant, seed), tracker)
 
 

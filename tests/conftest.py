@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
     "data": {"size": 32, "workers": 1, **SPLITS},
     "masks": {"buckets": BUCKETS},
     "canny": {"low": 100, "high": 200},
-    "foundation": {"source": "bundled", "path": ""},
+    "foundation": {"source": "bundled", "path": "assets/foundation"},
     "sail": {"lambda": 0.1, "features": "decoder"},
     "acda": {"radius": 4, "window": "circle", "domain": "image", "lr": 0.005},
     "pretrain": {

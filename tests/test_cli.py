@@ -37,7 +37,9 @@ def test_help_is_quick_and_complete() -> None:
         "finally: print({'torch', 'mlflow', 'dvc', 'numpy', 'pydantic', 'ruamel'} & set(sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert all(re.search(rf"^    {name} ", done.stdout, re.MULTILINE) for name in ("profile", "sync", "timing", "ui"))
+    assert all(
+        re.search(rf"^    {name} ", done.stdout, re.MULTILINE) for name in ("profile", "check", "sync", "timing", "ui")
+    )
     assert done.stdout.endswith("set()\n")
 
 
@@ -46,17 +48,17 @@ def test_a_profile_is_written_with_its_difference(project: Path, capsys: pytest.
     for flags, code in ((["--dry-run"], 0), (["--check"], 1)):
         assert main(["profile", "tiny", *flags]) == code
         assert path.read_text(encoding="utf-8") == PARAMS
-        assert "\n+  steps: 7\n" in capsys.readouterr().out
+        assert re.search(r"^\+  steps: 7\b", capsys.readouterr().out, re.MULTILINE)
     assert main(["profile", "tiny"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("--- a/params.yaml\n+++ b/params.yaml\n@@")
     old, new = [line for line in shown.splitlines() if re.match(r"[-+] ", line)]
-    assert re.fullmatch(r"-  steps: \d+", old)
-    assert new == "+  steps: 7"
+    assert re.fullmatch(r"-  steps: \d+( .*)?", old)
+    assert re.sub(r"\d+", "7", old, count=1).replace("-", "+", 1) == new
     assert main(["profile", "tiny", "--check"]) == 0
     assert "already" in capsys.readouterr().out
     changed = [line for line in path.read_text(encoding="utf-8").splitlines() if line not in PARAMS.splitlines()]
-    assert changed == ["  steps: 7"]
+    assert changed == [new[1:]]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,43 @@ def test_timing_lists_the_stages_in_order(project: Path, capsys: pytest.CaptureF
     (project / "runs" / "bad.json").write_text("{}")
     assert main(["timing"]) == 2
     assert "bad.json: not a record of a stage run" in capsys.readouterr().err
+
+
+def test_timing_since_a_file_leaves_out_older_stages(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = {"started": "2030-01-02T03:00:00+00:00", "seconds": 10.0, "peak_memory_mb": 300, "completed": True}
+    mark, folder = project / "mark", project / "runs"
+    folder.mkdir()
+    mark.touch()
+    os.utime(mark, ns=(0, 1_000))
+    for name, changed in (("prepare", 999), ("masks", 1_000), ("report", 1_001)):
+        (folder / f"{name}.json").write_text(json.dumps(record | {"stage": name}))
+        os.utime(folder / f"{name}.json", ns=(0, changed))
+    assert main(["timing", "--since", str(mark)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["report", "-" * len(lines[0])]
+    assert lines[-1].split() == ["total", "10.0", "300"]
+
+    os.utime(mark, ns=(0, 1_001))
+    assert main(["timing", "--since", str(mark)]) == 0
+    assert capsys.readouterr().out == "no stage had to run: what changed came from DVC's cache\n"
+    assert main(["timing", "--since", "nowhere"]) == 2
+    assert capsys.readouterr().err == "error: nowhere: no such file\n"
+
+
+def test_check_tells_the_first_fault_in_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out == "params.yaml is valid\n"
+    path = project / "params.yaml"
+    path.write_text(f"{PARAMS}\nsurprise: 1\n", encoding="utf-8")
+    assert main(["check"]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", f"error: {path}: surprise: unknown key\n")
+
+
+def test_check_does_not_import_torch(project: Path) -> None:
+    script = "import sys, ecdm.cli\necdm.cli.main(['check'])\nprint({'torch', 'mlflow', 'dvc'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True)
+    assert done.stdout == "params.yaml is valid\nset()\n"
 
 
 def test_timing_without_runs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from ecdm import config
 from ecdm.config import load_params, load_variant, variant_settings
 from ecdm.models.variants import VARIANTS
+from ecdm.sections import VariantName
 
 ROOT = Path(__file__).parents[1]
 Content = dict[str, Any]
@@ -83,7 +83,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"data.size": 0}, "data.size: found 0, expected greater than or equal to 32"),
     ({"data.size": 128.0}, "data.size: found 128.0, expected a valid integer"),
     ({"data.size": True}, "data.size: found True, expected a valid integer"),
-    ({"data.test": 0}, "data.test: found 0, expected greater than or equal to 1"),
+    ({"data.test": 1}, "data.test: found 1, expected greater than or equal to 2"),
+    ({"data.validation": 1}, "data.validation: found 1, expected greater than or equal to 2"),
+    ({"data.train": 0}, "data.train: found 0, expected greater than or equal to 1"),
     ({"data.workers": 0}, "data.workers: found 0, expected greater than or equal to 1"),
     ({"data.source": "imagenet"}, "data.source: found 'imagenet', expected 'scenes'"),
     ({"variants": []}, "variants: found an empty list, expected at least one entry"),
@@ -123,23 +125,34 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"acda.lr": 0}, "acda.lr: found 0, expected greater than 0"),
     ({"acda.window": "hann"}, "acda.window: found 'hann', expected 'circle' or 'square'"),
     ({"foundation.source": "hub"}, "foundation.source: found 'hub', expected 'bundled', 'train' or 'folder'"),
-    ({"foundation.source": "folder"}, "foundation.path: found nothing, expected a folder"),
+    ({"foundation.path": ""}, "foundation.path: found '', expected a folder"),
+    ({"foundation.path": " "}, "foundation.path: found ' ', expected a folder"),
+    (
+        {"foundation.path": "weights"},
+        "foundation: found path 'weights' with source bundled, expected assets/foundation",
+    ),
+    ({"foundation.path": None}, "foundation.path: found None, expected a valid string"),
     (
         {"foundation.source": "train", "pretrain.vae.crop": 256},
         "pretrain.vae.crop: found 256, expected at most",
     ),
     ({"pretrain.vae.crop": 20}, "pretrain.vae.crop: found 20, expected a multiple of 8"),
+    ({"pretrain.seed": -1}, "pretrain.seed: found -1, expected greater than or equal to 0"),
     ({"pretrain.unet.steps": 0}, "pretrain.unet.steps: found 0, expected greater than or equal to 1"),
     ({"train.ema_decay": 1.0}, "train.ema_decay: found 1.0, expected less than 1"),
     ({"train.text_dropout": 1.5}, "train.text_dropout: found 1.5, expected less than or equal to 1"),
+    ({"train.preview_steps": 1001}, "train.preview_steps: found 1001, expected less than or equal to 1000"),
     ({"train.precision": False}, "train.precision: found False, expected 'no' or 'bf16'"),
     ({"generate.sampler": "euler"}, "generate.sampler: found 'euler', expected 'ddim' or 'dpmsolver++'"),
+    ({"generate.steps": 1001}, "generate.steps: found 1001, expected less than or equal to 1000"),
+    ({"generate.steps": 0}, "generate.steps: found 0, expected greater than or equal to 1"),
     ({"generate.eta": 0.5}, "generate.eta: found 0.5, expected 0 (generate.sampler: dpmsolver++)"),
     ({"evaluate.level": 1.0}, "evaluate.level: found 1.0, expected less than 1"),
     (
         {"evaluate.perceptual": "alex"},
         "evaluate.perceptual: found 'alex', expected 'lpips' or 'lpips_random'",
     ),
+    ({"gates.images": 1}, "gates.images: found 1, expected greater than or equal to 2"),
     ({"gates.enforce": "yes"}, "gates.enforce: found 'yes', expected a valid boolean"),
     ({"masks": 3}, "masks: found 3, expected a valid dictionary"),
 ]
@@ -164,6 +177,9 @@ GOOD: list[dict[str, Any]] = [
     {"canny.low": 0, "canny.high": 1},
     {"foundation.source": "folder", "foundation.path": "weights/sd15"},
     {"pretrain.vae.crop": 256},
+    {"pretrain.seed": 0},
+    {"data.train": 1, "data.validation": 2, "data.test": 2, "gates.images": 2},
+    {"generate.steps": 1000, "train.preview_steps": 1000},
     {"generate.eta": 1, "generate.sampler": "ddim"},
     {"seeds": [3, 1, 2], "variants": ["ours"]},
 ]
@@ -207,7 +223,7 @@ def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_table_of_variants_is_that_of_the_parameters() -> None:
-    assert tuple(VARIANTS) == config.VARIANTS
+    assert tuple(VARIANTS) == get_args(VariantName)
     assert {name: (v.name, v.sail, v.acda) for name, v in VARIANTS.items()} == {
         "baseline": ("baseline", False, False),
         "sail": ("sail", True, False),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -82,10 +85,18 @@ def test_deps_cover_what_the_stage_imports(name: str) -> None:
     assert not missing
 
 
+def uses_torch(script: Path) -> bool:
+    """Whether a script or what it imports of the package imports torch."""
+    texts = [path.read_text(encoding="utf-8") for path in (script, *closure(script))]
+    return any(re.search(r"^(?:import|from) torch\b", text, re.MULTILINE) for text in texts)
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_params_are_those_that_the_stage_reads(name: str) -> None:
     declared = [p for p in STAGES[name].get("params", [])]
     read = read_params(script_of(STAGES[name]))
+    # ecdm.stage reads it, for the stages that have torch.
+    read |= {"threads"} if uses_torch(script_of(STAGES[name])) else set()
     assert all(covered(key, declared) for key in read), read
     unread = [entry for entry in declared if not any(k == entry or k.startswith(f"{entry}.") or
                                                      entry.startswith(f"{k}.") for k in read)]  # fmt: skip
@@ -102,3 +113,59 @@ def test_a_stage_reads_no_parameter_of_another_variant() -> None:
     for name, stage in STAGES.items():
         if name != "variants":
             assert not any(entry.startswith(("sail", "acda")) for entry in stage.get("params", []))
+
+
+def test_the_foundation_depends_on_the_folder_that_is_read() -> None:
+    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert "${foundation.path}" in STAGES["foundation"]["deps"]
+    assert (ROOT / params["foundation"]["path"] / "vae").is_dir()
+
+
+def test_variants_clear_away_what_params_no_longer_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    load_stage: Callable[[str], ModuleType],
+    write_params: Callable[..., None],
+) -> None:
+    """Gates and report hash whole folders, so that leftovers would change dvc.lock."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ours-0", "ours-1", "sail-0", ".ours-0.partial"):
+        for kind in ("train", "generate"):
+            (tmp_path / "build" / kind / name / "deeper").mkdir(parents=True)
+        for path in (f"train/{name}/history.csv", f"probe/{name}.json", f"scores/{name}.csv", f"other/{name}.csv"):
+            (tmp_path / "build" / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "build" / path).write_text(name)
+    (tmp_path / "build" / "scores" / "reference.csv").write_text("all")
+    write_params(tmp_path, variants=["baseline", "ours"], seeds=[0, 2])
+    load_stage("variants").main()
+    left = {folder.name: {path.name for path in folder.iterdir()} for folder in (tmp_path / "build").iterdir()}
+    others = {f"{name}.csv" for name in ("ours-0", "ours-1", "sail-0", ".ours-0.partial")}
+    assert left == {
+        "train": {"ours-0"},
+        "generate": {"ours-0"},
+        "probe": {"ours-0.json"},
+        "scores": {"ours-0.csv", "reference.csv"},
+        "variants": {"baseline.yaml", "ours.yaml"},
+        "other": others,
+    }
+    assert (tmp_path / "build" / "train" / "ours-0" / "history.csv").read_text() == "ours-0"
+
+
+def test_variants_clear_nothing_on_bad_parameters(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    load_stage: Callable[[str], ModuleType],
+    write_params: Callable[..., None],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "build" / "train" / "sail-0").mkdir(parents=True)
+    write_params(tmp_path, variants=["ours", "ours"])
+    with pytest.raises(ValueError, match="variants: found"):
+        load_stage("variants").main()
+    assert (tmp_path / "build" / "train" / "sail-0").is_dir()
+
+
+def test_variants_are_never_restored_without_being_run() -> None:
+    """DVC's run cache skips no stage with an output that it is told to leave in place."""
+    assert STAGES["variants"]["outs"] == [{"build/variants": {"persist": True}}]
+    assert {"seeds", "variants"} <= set(STAGES["variants"]["params"])

@@ -1,20 +1,38 @@
-"""The whole pipeline through real DVC: twice from nothing, then with one parameter changed."""
+"""The whole pipeline through real DVC: twice from nothing, then with single parameters changed, then by make."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from working_copy import copy_tree, run
+from working_copy import copy_tree, opened_files, run
+
+# Two whole reproductions and some partial ones: each stage is a process that imports for seconds.
+pytestmark = pytest.mark.timeout(3600)
+
+STAGES = ("train", "generate", "evaluate")
+# The package's own file holds a sentence alone; the others are where DVC, git, MLflow and records live.
+READ = ("params.yaml", "dvc.yaml", "dvc.lock", ".dvcignore", ".gitignore", ".git", "src/ecdm/__init__.py")
+KEPT = (".dvc", "runs", "build/checkpoints", "mlflow.db.lock", "mlartifacts")
 
 
-def repro(copy: Path) -> str:
+def repro(copy: Path, opened: Path | None = None) -> str:
     """What `dvc repro` prints; a failure shows everything."""
-    done = run(copy, "dvc", "repro", quiet=True)
+    done = run(copy, "dvc", "repro", quiet=True, opened=opened)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def make_repro(copy: Path) -> subprocess.CompletedProcess[str]:
+    """`make repro` in a copy that uses the environment of the tests."""
+    (copy / ".venv").mkdir(exist_ok=True)
+    (copy / ".venv" / ".ready").touch()
+    return run(copy, "make", "repro", quiet=True)
 
 
 def executed(output: str) -> set[str]:
@@ -22,25 +40,51 @@ def executed(output: str) -> set[str]:
     return set(re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE))
 
 
-def set_param(copy: Path, section: str, key: str, value: float) -> None:
+def set_params(copy: Path, changes: Mapping[str, Any]) -> None:
+    """Change values of params.yaml, keys such as sail.lambda or seeds."""
     yaml, path = YAML(), copy / "params.yaml"
     params = yaml.load(path.read_text(encoding="utf-8"))
-    params[section][key] = value
+    for name, value in changes.items():
+        section, _, key = name.rpartition(".")
+        (params[section] if section else params)[key] = value
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
 
 
+def locked(copy: Path) -> dict[str, Any]:
+    stages: dict[str, Any] = YAML(typ="safe").load((copy / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    return stages
+
+
+def undeclared(stages: Mapping[str, Any], opened: Mapping[str, set[tuple[str, str]]]) -> set[tuple[str, str, str]]:
+    """Stage, r or w and path of every opened file that no dependency and no output of the stage covers."""
+
+    def covered(path: str, places: tuple[str, ...]) -> bool:
+        return any(path == place or path.startswith(f"{place}/") for place in places)
+
+    found: set[tuple[str, str, str]] = set()
+    for name, entry in stages.items():
+        deps, outs = (tuple(item["path"] for item in entry.get(kind, [])) for kind in ("deps", "outs"))
+        allowed = {"r": deps + outs + READ + KEPT, "w": outs + KEPT}
+        found |= {(name, kind, path) for kind, path in opened[entry["cmd"]] if not covered(path, allowed[kind])}
+    return found
+
+
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two copies at different paths, each with an empty cache of its own, both reproduced."""
-    found = []
-    for name in ("first", "second/deeper"):
-        copy = copy_tree(tmp_path_factory.mktemp("copies") / name)
+    """Two copies at different paths, each with an empty cache of its own, both reproduced.
+
+    The stages of the first list the files that they open in a folder `opened` beside it.
+    """
+    base = tmp_path_factory.mktemp("copies")
+    first, second = (copy_tree(base / name) for name in ("first", "second/deeper"))
+    opened = first.with_name("opened")
+    opened.mkdir()
+    for copy in (first, second):
         assert run(copy, "ecdm", "profile", "micro", quiet=True).returncode == 0
         (copy / "dvc.lock").unlink(missing_ok=True)
-        repro(copy)
-        found.append(copy)
-    return found[0], found[1]
+        repro(copy, opened if copy == first else None)
+    return first, second
 
 
 def test_two_copies_end_with_the_same_hashes(copies: tuple[Path, Path]) -> None:
@@ -51,19 +95,34 @@ def test_two_copies_end_with_the_same_hashes(copies: tuple[Path, Path]) -> None:
             assert path.read_bytes() == (copies[1] / path.relative_to(copies[0])).read_bytes(), path
 
 
+def test_stages_open_what_they_declare_and_nothing_else(copies: tuple[Path, Path]) -> None:
+    stages, opened = locked(copies[0]), opened_files(copies[0], copies[0].with_name("opened"))
+    assert set(opened) == {entry["cmd"].removeprefix("python ") for entry in stages.values()}
+    opened = {f"python {command}": files for command, files in opened.items()}
+    assert undeclared(stages, opened) == set()
+    entry = stages["train@ours-0"]
+    entry["deps"] = [item for item in entry["deps"] if item["path"] != "build/edges"]
+    entry["outs"] = [item for item in entry["outs"] if not item["path"].startswith("build/probe")]
+    missed = undeclared(stages, opened)
+    assert {(name, kind, "/".join(path.split("/")[:2])) for name, kind, path in missed} == {
+        ("train@ours-0", "r", "build/edges"),
+        ("train@ours-0", "w", "build/probe"),
+    }
+
+
 def test_nothing_to_do_does_nothing(copies: tuple[Path, Path]) -> None:
     assert not executed(repro(copies[0]))
 
 
-@pytest.mark.parametrize(("section", "key", "value"), [("sail", "lambda", 0.3), ("acda", "radius", 6)])
+@pytest.mark.parametrize(
+    ("key", "value", "users"), [("sail.lambda", 0.3, {"sail", "ours"}), ("acda.radius", 6, {"acda", "ours"})]
+)
 def test_a_change_reruns_those_that_use_it_and_no_other(
-    copies: tuple[Path, Path], section: str, key: str, value: float
+    copies: tuple[Path, Path], key: str, value: float, users: set[str]
 ) -> None:
-    set_param(copies[0], section, key, value)
-    ran = executed(repro(copies[0]))
-    per_variant = {name for name in ran if "@" in name}
-    assert per_variant == {"train@ours-0", "generate@ours-0", "evaluate@ours-0"}
-    assert ran - per_variant == {"variants", "gates", "report"}
+    set_params(copies[0], {key: value})
+    expected = {f"{stage}@{variant}-0" for stage in STAGES for variant in users}
+    assert executed(repro(copies[0])) == expected | {"variants", "gates", "report"}
 
 
 def test_a_mistyped_parameter_ends_the_pipeline_with_its_name(copies: tuple[Path, Path]) -> None:
@@ -74,3 +133,49 @@ def test_a_mistyped_parameter_ends_the_pipeline_with_its_name(copies: tuple[Path
     path.write_text(before, encoding="utf-8")
     assert done.returncode != 0
     assert "acda.radius" in done.stdout + done.stderr
+
+
+def test_make_refuses_an_unknown_key_that_no_stage_watches(copies: tuple[Path, Path]) -> None:
+    path = copies[1] / "params.yaml"
+    before = path.read_text(encoding="utf-8")
+    path.write_text(f"{before}surprise: 1\n", encoding="utf-8")
+    done = make_repro(copies[1])
+    path.write_text(before, encoding="utf-8")
+    assert done.returncode != 0
+    assert "params.yaml: surprise: unknown key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_make_leaves_alone_what_is_up_to_date(copies: tuple[Path, Path]) -> None:
+    done = make_repro(copies[1])
+    assert done.returncode == 0, done.stderr
+    assert not executed(done.stdout)
+    assert "reproduction " not in done.stdout
+    assert "seconds" not in done.stdout
+
+
+def test_the_lock_does_not_depend_on_what_was_reproduced_before(copies: tuple[Path, Path]) -> None:
+    copy, four = copies[1], ["baseline", "sail", "acda", "ours"]
+    locks = []
+    for variants in (four[:2], four, four[:2]):
+        set_params(copy, {"variants": variants})
+        done = make_repro(copy)
+        assert done.returncode == 0, done.stderr
+        # Restored ones are restored; the clearing itself must run every time.
+        assert not {name for name in executed(done.stdout) if "@" in name}
+        assert "variants" in executed(done.stdout)
+        assert re.search(r"^reproduction \w+: ", done.stdout, re.MULTILINE)
+        timed = set(re.findall(r"^(\S+)  +\d{4}-", done.stdout, re.MULTILINE))
+        assert timed == executed(done.stdout)
+        assert {path.name for path in (copy / "build" / "train").iterdir()} == {f"{name}-0" for name in variants}
+        locks.append((copy / "dvc.lock").read_text(encoding="utf-8"))
+    assert locks[0] == locks[2] != locks[1]
+
+
+def test_make_mirrors_what_ran_before_a_gate_failed(copies: tuple[Path, Path]) -> None:
+    set_params(copies[1], {"gates.enforce": True})
+    done = make_repro(copies[1])
+    assert "gates.enforce is true" in done.stderr
+    assert re.search(r"repro\] \w+ 255", done.stderr)
+    assert "baseline-0: " in done.stdout
+    assert re.search(r"^gates .* failed$", done.stdout, re.MULTILINE)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tiny_project import PARAMS, dvc, make_project
 
-from ecdm.lineage import live_stage_key, locked, reproduction, stage_key
-from ecdm.sync import Outcome, sync
+from ecdm.lineage import entry_key, live_entry, locked, reproduction
+from ecdm.sync import Outcome, metrics_by_step, read_scores, sync
 from ecdm.tracker import NullTracker
 from ecdm.tracking import KEY, MLflowTracker, stage_tracker
 
@@ -72,24 +72,34 @@ def _everything(root: Path) -> dict[str, Any]:
     return found | {"files": {str(path): path.stat().st_mtime_ns for path in files}}
 
 
+def locked_key(name: str, root: Path) -> str:
+    """Key of a stage after it ran."""
+    return entry_key(locked(root)[name])
+
+
+def live_key(name: str, root: Path) -> str:
+    """Key of a stage as it would run now."""
+    return entry_key(live_entry(name, root))
+
+
 def test_keys_are_known_before_a_stage_starts(root: Path) -> None:
     for name in ("baseline-0", "ours-0"):
         inside = (root / "watch" / name).read_text()
-        assert inside == stage_key(f"train@{name}", root) == live_stage_key(f"train@{name}", root)
-    assert live_stage_key("report", root) == stage_key("report", root)
-    keys = {name: stage_key(name, root) for name in locked(root)}
+        assert inside == locked_key(f"train@{name}", root) == live_key(f"train@{name}", root)
+    assert live_key("report", root) == locked_key("report", root)
+    keys = {name: locked_key(name, root) for name in locked(root)}
     assert len(set(keys.values())) == 4
 
 
 def test_what_a_key_depends_on(root: Path) -> None:
-    name, key = "train@ours-0", stage_key("train@ours-0", root)
+    name, key = "train@ours-0", locked_key("train@ours-0", root)
     same = {
         "library/__pycache__/y.pyc": "new",
         "params.yaml": "# a comment\n" + PARAMS.replace("lambda: 0.1", "lambda: 5"),
     }
     for path, text in same.items():
         (root / path).write_text(text)
-        assert live_stage_key(name, root) == key
+        assert live_key(name, root) == key
     for path, old, new in (
         ("params.yaml", "steps: 3", "steps: 4"),
         ("library/inner/a.py", "1", "2"),
@@ -98,11 +108,9 @@ def test_what_a_key_depends_on(root: Path) -> None:
     ):
         text = (root / path).read_text()
         (root / path).write_text(text.replace(old, new))
-        assert live_stage_key(name, root) != key
+        assert live_key(name, root) != key
         (root / path).write_text(text)
-    assert live_stage_key(name, root) == key
-    with pytest.raises(ValueError, match=r"dvc\.lock: found no stage 'train@none-0', expected one of \["):
-        stage_key("train@none-0", root)
+    assert live_key(name, root) == key
 
 
 def test_looking_changes_no_file(root: Path) -> None:
@@ -111,7 +119,7 @@ def test_looking_changes_no_file(root: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     before, lock = status(), (root / "dvc.lock").read_bytes()
-    live_stage_key("train@ours-0", root)
+    live_key("train@ours-0", root)
     assert reproduction(root).complete
     assert (status(), (root / "dvc.lock").read_bytes()) == (before, lock)
 
@@ -135,7 +143,7 @@ def test_sync_fills_mlflow_once(root: Path) -> None:
 
     ours = runs["train@ours-0"]
     tags = {"variant": "ours", "seed": "0", "stage": "train", "DVC_STAGE": "train@ours-0", "git_dirty": "true"}
-    tags |= {"dvc_lock": lock, KEY: stage_key("train@ours-0", root), "mlflow.parentRunId": parent.info.run_id}
+    tags |= {"dvc_lock": lock, KEY: locked_key("train@ours-0", root), "mlflow.parentRunId": parent.info.run_id}
     assert tags.items() <= ours.data.tags.items()
     assert "hardware" not in ours.data.tags
     assert ours.data.params == {
@@ -166,7 +174,7 @@ def test_sync_completes_what_a_killed_stage_logged_live(
         tracker.metrics({"loss": 1.0, "lr": 1.0}, 1)
         tracker.metrics({"loss": 0.5}, 2)
     live = _runs(root)["train@ours-0"]
-    assert live.data.tags[KEY] == stage_key("train@ours-0", root)
+    assert live.data.tags[KEY] == locked_key("train@ours-0", root)
     assert live.data.tags["DVC_EXP_NAME"] == "brave-try"
     assert "cores" in live.data.tags["hardware"]
     written = {run.name: run.written for run in sync(root).runs}["train@ours-0"]
@@ -235,6 +243,23 @@ def test_a_run_of_two_reproductions_is_shared(root: Path) -> None:
     assert {f"ecdm.reproduction.{key[:12]}" for key in (first, second)} <= set(shared)
     marked = _client(root).search_runs([found[0].info.experiment_id], f"tags.`ecdm.reproduction.{first[:12]}` = 'yes'")
     assert sorted(run.data.params["variant"] for run in marked) == ["baseline", "ours"]
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "message"),
+    [
+        ("build/train/ours-0/history.csv", "2,loss,0.5", "2,loss,half", r"history\.csv: line 4: expected numbers"),
+        ("reports/ablation.csv", "31.5,30,32", "31.5,30,high", r"ablation\.csv: line 2: expected a number in ci_high"),
+        ("reports/ablation.csv", "ci_low", "low", r"ablation\.csv: no column ci_low"),
+    ],
+)
+def test_malformed_files_are_named(root: Path, path: str, old: str, new: str, message: str) -> None:
+    text = (root / path).read_text()
+    assert old in text
+    (root / path).write_text(text.replace(old, new))
+    read = metrics_by_step if path.endswith("history.csv") else read_scores
+    with pytest.raises(ValueError, match=message):
+        read(root / path)
 
 
 def test_without_a_project_nothing_is_tracked_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,8 +54,8 @@ elif sys.argv[1] == "train":
     for step in (2, 3):
         shutil.copy("library/picture.png", folder / "samples" / f"{step:06d}.png")
     if pathlib.Path("watch").exists():
-        from ecdm.lineage import live_stage_key
-        key = live_stage_key(f"train@{sys.argv[2]}", pathlib.Path.cwd())
+        from ecdm.lineage import entry_key, live_entry
+        key = entry_key(live_entry(f"train@{sys.argv[2]}", pathlib.Path.cwd()))
         pathlib.Path("watch", sys.argv[2]).write_text(key)
 else:
     pathlib.Path("reports/grids").mkdir(parents=True)

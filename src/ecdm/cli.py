@@ -51,7 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     sync = commands.add_parser("sync", help="fill MLflow from the files of the last reproduction")
     sync.set_defaults(command=_sync)
 
+    check = commands.add_parser("check", help="check the settings in params.yaml")
+    check.set_defaults(command=_check)
+
     timing = commands.add_parser("timing", help="show time and memory of every stage's last run")
+    timing.add_argument("--since", type=Path, metavar="FILE", help="only stages that ended after FILE was changed")
     timing.set_defaults(command=_timing)
 
     ui = commands.add_parser("ui", help="show the runs in MLflow's user interface")
@@ -100,6 +104,14 @@ def _validate(text: str, profile: Path) -> None:
             raise ValueError(f"{profile}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
+def _check(options: argparse.Namespace) -> int:
+    from ecdm.config import load_params
+
+    load_params(find_root() / PARAMS)
+    print(f"{PARAMS} is valid")
+    return 0
+
+
 def _sync(options: argparse.Namespace) -> int:
     from ecdm.sync import sync
 
@@ -116,18 +128,23 @@ def _sync(options: argparse.Namespace) -> int:
 
 
 def _timing(options: argparse.Namespace) -> int:
-    print(timing_table(find_root() / runs.RUNS))
+    print(timing_table(find_root() / runs.RUNS, options.since))
     return 0
 
 
-def timing_table(folder: Path) -> str:
+def timing_table(folder: Path, since: Path | None = None) -> str:
     """Stage, start, seconds and peak memory of the last run of every stage, oldest first, and their sum.
 
-    Raises: FileNotFoundError where no stage has run; ValueError naming a file that is no record.
+    `since`: a file; only stages whose record is younger than it are listed, and one line where there is none.
+    Raises: FileNotFoundError where no stage has run or `since` is missing; ValueError naming a file that is no
+    record.
     """
-    found = sorted((_record(path) for path in sorted(folder.glob("*.json"))), key=lambda row: row[0])
-    if not found:
+    paths, started = sorted(folder.glob("*.json")), since.stat().st_mtime_ns if since else 0
+    if not paths and not since:
         raise FileNotFoundError(f"{folder}: found no record of a stage run; run `make repro` first")
+    found = sorted((_record(path) for path in paths if path.stat().st_mtime_ns > started), key=lambda row: row[0])
+    if not found:
+        return "no stage had to run: what changed came from DVC's cache"
     width = max(len(row[1]) for row in found)
     lines = [f"{'stage':<{width}}  {'started (UTC)':<16}  {'seconds':>9}  {'peak MB':>7}"]
     lines += [f"{name:<{width}}  {at[:16]:<16}  {s:>9.1f}  {mb:>7.0f}{note}" for at, name, s, mb, note in found]

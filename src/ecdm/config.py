@@ -3,195 +3,69 @@
 from __future__ import annotations
 
 import io
-import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from ecdm.sections import (
+    Acda,
+    Canny,
+    Count,
+    Data,
+    Evaluate,
+    Fit,
+    Foundation,
+    Gates,
+    Generate,
+    Masks,
+    Pretrain,
+    Sail,
+    Section,
+    Train,
+    VaeFit,
+    VariantName,
+    distinct,
+)
+
+__all__ = [
+    "Acda",
+    "Canny",
+    "Data",
+    "Evaluate",
+    "Fit",
+    "Foundation",
+    "Gates",
+    "Generate",
+    "Masks",
+    "Params",
+    "Pretrain",
+    "Sail",
+    "Train",
+    "VaeFit",
+    "VariantSettings",
+    "load_params",
+    "load_variant",
+    "read_yaml",
+    "variant_settings",
+    "yaml_text",
+]
+
 PARAMS = Path("params.yaml")
-VARIANTS = ("baseline", "sail", "acda", "ours")
-# Without leading zeros: a bucket has one name, which is also the name of its folder.
-BUCKET = re.compile(r"(0|[1-9][0-9]{0,2})-([1-9][0-9]{0,2})")
-
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Precision = Literal["no", "bf16"]
-Model = TypeVar("Model", bound="Section")
-
-
-def _distinct(names: list[Any]) -> list[Any]:
-    if len(set(names)) != len(names):
-        raise ValueError(f"found {names}, expected no entry twice")
-    return names
-
-
-class Section(BaseModel):
-    """A part of the file: no unknown keys, no silent conversions, no infinities, no later changes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False)
-
-
-class Data(Section):
-    """The images: source, side in pixels, images per split, processes that write them."""
-
-    source: Literal["scenes"]
-    size: Annotated[int, Field(ge=32, multiple_of=32)]
-    train: Count
-    validation: Count
-    test: Count
-    workers: Count
-
-
-class Masks(Section):
-    """Test masks: hole-share buckets in percent and the two stroke-width sets."""
-
-    buckets: list[str]
-    sets: Annotated[list[Literal["wide", "narrow"]], AfterValidator(_distinct)]
-
-    @field_validator("buckets")
-    @classmethod
-    def _buckets(cls, names: list[str]) -> list[str]:
-        if not names:
-            raise ValueError("expected at least one bucket such as 10-20")
-        for name in names:
-            match = BUCKET.fullmatch(name)
-            if not match or not 0 <= int(match[1]) < int(match[2]) <= 100:
-                raise ValueError(f"found {name!r}, expected LOW-HIGH in percent, 0 ≤ LOW < HIGH ≤ 100")
-        return _distinct(names)
-
-
-class Canny(Section):
-    """Hysteresis thresholds of the edge detector, in units of the Sobel gradient of 8-bit gray values."""
-
-    low: Annotated[int, Field(ge=0, le=1000)]
-    high: Annotated[int, Field(ge=0, le=1000)]
-
-    @field_validator("high")
-    @classmethod
-    def _ordered(cls, high: int, info: ValidationInfo) -> int:
-        low = info.data.get("low")
-        if low is not None and low >= high:
-            raise ValueError(f"found {high}, expected above canny.low ({low})")
-        return high
-
-
-class Foundation(Section):
-    """Where the frozen networks come from; `path` is read for source `folder` only."""
-
-    source: Literal["bundled", "train", "folder"]
-    path: str
-
-
-class Fit(Section):
-    """How long and how fast one component of the embedded foundation is trained."""
-
-    steps: Count
-    batch: Count
-    lr: Positive
-
-
-class VaeFit(Fit):
-    """The autoencoder's training, on windows of `crop`² pixels."""
-
-    crop: Annotated[int, Field(ge=16, multiple_of=8)]
-
-
-class Pretrain(Section):
-    """The embedded foundation's own training (foundation.source: train)."""
-
-    seed: int
-    scenes: Count
-    precision: Precision
-    vae: VaeFit
-    unet: Fit
-    teacher: Fit
-    inpaint: Fit
-    classifier: Fit
-
-
-class Sail(Section):
-    """Structure-aware learning: weight of the soft loss (eq. 12) and the features it compares (eq. 9)."""
-
-    lam: Annotated[float, Field(alias="lambda", ge=0)]
-    features: Literal["decoder", "residuals"]
-
-
-class Acda(Section):
-    """Frequency tokens: high-pass radius in bins, its shape, domain of the transform, own learning rate."""
-
-    radius: Annotated[float, Field(ge=0)]
-    window: Literal["circle", "square"]
-    domain: Literal["image", "latent"]
-    lr: Positive
-
-
-class Train(Section):
-    """One fine-tuning run of the inpainting branch."""
-
-    steps: Count
-    batch: Count
-    accumulation: Count
-    lr: Positive
-    warmup: Annotated[int, Field(ge=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    max_grad_norm: Positive
-    ema_decay: Annotated[float, Field(ge=0, lt=1)]
-    text_dropout: Share
-    precision: Precision
-    checkpoint_every: Count
-    log_every: Count
-    validate_every: Count
-    validation_images: Count
-    preview_steps: Count
-    preview_guidance: Annotated[float, Field(ge=0)]
-
-
-class Generate(Section):
-    """How test images are inpainted."""
-
-    sampler: Literal["ddim", "dpmsolver++"]
-    steps: Count
-    guidance: Annotated[float, Field(ge=0)]
-    eta: Share
-    batch: Count
-
-
-class Evaluate(Section):
-    """How outputs are scored: perceptual distance, bootstrap intervals."""
-
-    batch: Count
-    perceptual: Literal["lpips", "lpips_random"]
-    resamples: Count
-    level: Annotated[float, Field(gt=0, lt=1)]
-
-
-class Gates(Section):
-    """The quality gates: whether a failed one stops the pipeline, and how many images they look at."""
-
-    enforce: bool
-    images: Count
-    batch: Count
+Model = TypeVar("Model", bound=Section)
+Parsed = TypeVar("Parsed")
 
 
 class Params(Section):
     """The whole file."""
 
     seed: Annotated[int, Field(ge=0)]
+    threads: Count
     seeds: list[Annotated[int, Field(ge=0)]]
-    variants: list[Literal["baseline", "sail", "acda", "ours"]]
+    variants: list[VariantName]
     data: Data
     masks: Masks
     canny: Canny
@@ -209,7 +83,7 @@ class Params(Section):
     def _listed(cls, names: list[Any]) -> list[Any]:
         if not names:
             raise ValueError("found an empty list, expected at least one entry")
-        return _distinct(names)
+        return distinct(names)
 
     @model_validator(mode="after")
     def _pairs(self) -> Params:
@@ -219,8 +93,6 @@ class Params(Section):
                 f"acda.radius: found {self.acda.radius}, expected below {side // 2}, "
                 f"the last frequency of {side} samples (acda.domain: {self.acda.domain})"
             )
-        if self.foundation.source == "folder" and not self.foundation.path:
-            raise ValueError("foundation.path: found nothing, expected a folder (foundation.source: folder)")
         crop, sampler, eta = self.pretrain.vae.crop, self.generate.sampler, self.generate.eta
         if self.foundation.source == "train" and crop > self.data.size:
             raise ValueError(f"pretrain.vae.crop: found {crop}, expected at most data.size, {self.data.size}")
@@ -232,7 +104,7 @@ class Params(Section):
 class VariantSettings(Section):
     """What one variant of the ablation really uses; None where the part is switched off."""
 
-    name: Literal["baseline", "sail", "acda", "ours"]
+    name: VariantName
     sail: Sail | None
     acda: Acda | None
 
@@ -259,15 +131,29 @@ def _yaml_problem(error: Exception) -> str:
     return f"line {mark.line + 1}: {text}" if mark else text
 
 
-def _read(path: Path, model: type[Model]) -> Model:
+def yaml_text(path: Path, parse: Callable[[str], Parsed]) -> Parsed:
+    """What `parse` makes of the text of a YAML file.
+
+    Raises: FileNotFoundError without the file; ValueError naming it, and the line, where it is not YAML.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        return parse(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid YAML: {_yaml_problem(error)}") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping, read as DVC reads it (YAML 1.2); raises like `yaml_text`, and for other content."""
+    content = yaml_text(path, YAML(typ="safe").load)
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: found {type(content).__name__}, expected a mapping of parameters")
+        raise ValueError(f"{path}: found {type(content).__name__}, expected a mapping")
+    return content
+
+
+def _read(path: Path, model: type[Model]) -> Model:
+    content = read_yaml(path)
     try:
         # By alias alone: the pipeline watches the keys as they stand in the file, such as sail.lambda.
         return model.model_validate(content, by_alias=True, by_name=False)

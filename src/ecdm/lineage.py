@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ruamel.yaml import YAML, YAMLError
-
+from ecdm.config import read_yaml
 from ecdm.runs import git
 
 if TYPE_CHECKING:
@@ -30,22 +29,6 @@ def train_run(name: str) -> tuple[str, int] | None:
     """Variant and seed of a stage `train@<variant>-<seed>`; None for every other stage."""
     match = TRAIN.fullmatch(name)
     return (match["variant"], int(match["seed"])) if match else None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping, read as DVC reads it (YAML 1.2).
-
-    Raises: FileNotFoundError; ValueError naming the file where it is not a mapping.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: found {type(content).__name__}, expected a mapping")
-    return content
 
 
 def locked(root: Path) -> dict[str, Entry]:
@@ -70,19 +53,12 @@ def entry_key(entry: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def stage_key(name: str, root: Path) -> str:
-    """Key of a stage as dvc.lock has it, that is, after it ran; raises ValueError for an unknown stage."""
-    entries = locked(root)
-    if name not in entries:
-        raise ValueError(f"{root / 'dvc.lock'}: found no stage {name!r}, expected one of {sorted(entries)}")
-    return entry_key(entries[name])
-
-
 def live_entry(name: str, root: Path) -> Entry:
     """The entry that dvc.lock will have for a stage, from dvc.yaml and the files as they are now.
 
     DVC itself resolves and hashes, so ignored files, directories and templates count as they will then; it
-    remembers what it hashed, so that inside a stage this takes a fraction of a second.
+    remembers what it hashed, so that inside a stage this takes a fraction of a second. Its key equals the one in
+    dvc.lock after the stage, unless the inputs change meanwhile.
     Raises: whatever DVC raises where there is no project, no such stage or a missing dependency.
     """
     from dvc.repo import Repo
@@ -92,11 +68,6 @@ def live_entry(name: str, root: Path) -> Entry:
         stage = repo.stage.load_one(path=str(root / "dvc.yaml"), name=name)
         stage.save_deps()
         return dict(to_single_stage_lockfile(stage))
-
-
-def live_stage_key(name: str, root: Path) -> str:
-    """Key of a stage before it starts; equals `stage_key` after it, unless its inputs change meanwhile."""
-    return entry_key(live_entry(name, root))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from ecdm.config import yaml_text
 
 KINDS = {MappingNode: "a section", SequenceNode: "a list", ScalarNode: "a value"}
 
@@ -29,13 +31,7 @@ class Document:
     @classmethod
     def read(cls, path: Path) -> Document:
         """Raises FileNotFoundError, and ValueError where the file is not YAML with sections."""
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file")
-        try:
-            text = path.read_text(encoding="utf-8")
-            root = YAML().compose(text)
-        except (YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        text, root = yaml_text(path, lambda text: (text, YAML().compose(text)))
         if not isinstance(root, MappingNode):
             found = "nothing" if root is None else KINDS[type(root)]
             raise ValueError(f"{path}: found {found}, expected sections")

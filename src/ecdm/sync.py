@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +14,13 @@ from PIL import Image
 
 from ecdm.address import project_of
 from ecdm.lineage import Entry, Reproduction, entry_key, identity, reproduction, settings, train_run
+from ecdm.reporting.histories import read_history
+from ecdm.reporting.records import read_rows
+from ecdm.reporting.summary import HEADER
 from ecdm.runs import RUNS, describe
 from ecdm.tracking import PICTURES, MLflowTracker, Store
 
 REPORTS = "reports"
-SCORES = ("variant", "seed", "bucket", "metric", "pasted", "mean", "ci_low", "ci_high")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _child(
     tracker = store.run(entry_key(entry), name, settings(name, entry, root), tags, strict=True)
     variant, seed = train_run(name) or ("", 0)
     folder = root / "build" / "train" / f"{variant}-{seed}"
-    for step, values in read_history(folder / "history.csv"):
+    for step, values in metrics_by_step(folder / "history.csv"):
         tracker.metrics(values, step)
     for path in sorted((folder / "samples").glob("*.png")):
         tracker.image(PICTURES, read_picture(path), int(path.stem))
@@ -141,34 +142,30 @@ def recorded_hardware(root: Path, name: str) -> str | None:
         raise ValueError(f"{path}: not a record of a stage run: {error}") from error
 
 
-def read_history(path: Path) -> list[tuple[int, dict[str, float]]]:
-    """A history.csv (step, name, value) as metrics by step, steps ascending."""
+def metrics_by_step(path: Path) -> list[tuple[int, dict[str, float]]]:
+    """A history.csv as metrics by step, steps ascending; raises like `read_history`."""
     steps: dict[int, dict[str, float]] = {}
-    for row in _rows(path, ("step", "name", "value")):
-        steps.setdefault(int(row["step"]), {})[row["name"]] = float(row["value"])
+    for name, points in read_history(path).items():
+        for step, value in points.items():
+            steps.setdefault(step, {})[name] = value
     return sorted(steps.items())
 
 
 def read_scores(path: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """Pasted means of reports/ablation.csv by (variant, seed): `psnr/10-20`, and its interval `_low`, `_high`."""
+    """Pasted means of reports/ablation.csv by (variant, seed): `psnr/10-20`, and its interval `_low`, `_high`.
+
+    Raises: FileNotFoundError without the file; ValueError naming file and line for content of another form.
+    """
     found: dict[tuple[str, str], dict[str, float]] = {}
-    for row in _rows(path, SCORES):
+    for place, row in read_rows(path, HEADER):
         if row["pasted"] == "1":
-            name, values = (
-                f"{row['metric']}/{row['bucket']}",
-                found.setdefault((row["variant"], row["seed"]), {}),
-            )
+            name, values = f"{row['metric']}/{row['bucket']}", found.setdefault((row["variant"], row["seed"]), {})
             for end, column in (("", "mean"), ("_low", "ci_low"), ("_high", "ci_high")):
-                values[f"{name}{end}"] = float(row[column])
+                try:
+                    values[f"{name}{end}"] = float(row[column])
+                except (TypeError, ValueError) as error:
+                    raise ValueError(f"{place}: expected a number in {column}: {error}") from error
     return found
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if not set(columns) <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: found columns {rows.fieldnames}, expected {list(columns)}")
-        yield from rows
 
 
 def read_picture(path: Path) -> np.ndarray:

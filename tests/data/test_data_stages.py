@@ -88,9 +88,9 @@ def test_stages_do_not_depend_on_workers(place: Path, monkeypatch: pytest.Monkey
 
 def test_a_second_run_leaves_nothing_of_the_first(place: Path) -> None:
     stage_main("prepare")()
-    write_params(place, data__test=1)
+    write_params(place, data__test=2)
     stage_main("prepare")()
-    assert len(list((place / "data" / "scenes" / "test").iterdir())) == 1
+    assert len(list((place / "data" / "scenes" / "test").iterdir())) == 2
 
 
 def test_masks_and_edges_cover_the_images(place: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ecdm.data.coco import CaptionedImage, write_split
-from ecdm.data.dataset import Batch, CaptionedFolder, load_mask, load_test
+from ecdm.data.dataset import Batch, CaptionedFolder, MaskedFolder, load_mask
 from ecdm.data.files import png_name, save_png
 
 SIZE = (8, 12)
@@ -39,7 +39,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_batches_hold_the_files(data: Path) -> None:
-    batches = list(load_test(data, data / "masks", "10-20", 2))
+    batches = list(MaskedFolder(data, data / "masks", "10-20", 2))
     assert [batch.ids for batch in batches] == [[10, 20], [30]]
     assert [batch.captions for batch in batches] == [["first 10", "first 20"], ["first 30"]]
     for batch in batches:
@@ -51,8 +51,22 @@ def test_batches_hold_the_files(data: Path) -> None:
             assert np.array_equal(batch.masks[row, 0].numpy(), mask_of(image_id) / 255)
 
 
+@pytest.mark.parametrize(("batch", "count"), [(1, 3), (2, 2), (3, 1), (4, 1)])
+def test_the_number_of_batches_is_known_before_they_are_read(data: Path, batch: int, count: int) -> None:
+    batches = MaskedFolder(data, data / "masks", "10-20", batch)
+    assert len(batches) == count == len(list(batches))
+
+
+def test_a_batch_is_read_when_its_turn_comes(data: Path) -> None:
+    batches = iter(MaskedFolder(data, data / "masks", "10-20", 2))
+    (data / "test" / "picture-30.png").unlink()
+    assert next(batches).ids == [10, 20]
+    with pytest.raises(ValueError, match=r"picture-30\.png"):
+        next(batches)
+
+
 def test_edges_come_along(data: Path) -> None:
-    batch = next(load_test(data, data / "masks", "10-20", 3, edges=data / "edges"))
+    batch = next(iter(MaskedFolder(data, data / "masks", "10-20", 3, edges=data / "edges")))
     assert batch.edges is not None
     assert torch.equal(batch.edges, 1 - batch.masks)
 
@@ -70,7 +84,7 @@ def test_samples_carry_every_caption(data: Path) -> None:
 def test_a_mask_of_another_size_is_named(data: Path) -> None:
     save_png(data / "masks" / "10-20" / png_name(20), np.zeros((12, 8), np.uint8))
     with pytest.raises(ValueError, match=r"000000000020\.png: found mask of 12x8 px, expected 8x12"):
-        list(load_test(data, data / "masks", "10-20", 2))
+        list(MaskedFolder(data, data / "masks", "10-20", 2))
 
 
 def test_edges_of_another_size_are_named(data: Path) -> None:
@@ -81,24 +95,24 @@ def test_edges_of_another_size_are_named(data: Path) -> None:
 
 def test_a_missing_mask_is_named(data: Path) -> None:
     with pytest.raises(ValueError, match=r"masks/30-40/000000000010\.png"):
-        list(load_test(data, data / "masks", "30-40", 2))
+        list(MaskedFolder(data, data / "masks", "30-40", 2))
 
 
 def test_an_unreadable_image_is_named(data: Path) -> None:
     (data / "test" / "picture-30.png").write_text("no image")
     with pytest.raises(ValueError, match=r"picture-30\.png"):
-        list(load_test(data, data / "masks", "10-20", 2))
+        list(MaskedFolder(data, data / "masks", "10-20", 2))
 
 
 def test_images_of_different_sizes_do_not_mix(data: Path) -> None:
     save_png(data / "test" / "picture-20.png", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match="image id 20: found 8x8 px, expected 8x12"):
-        list(load_test(data, data / "masks", "10-20", 2))
+        list(MaskedFolder(data, data / "masks", "10-20", 2))
 
 
 def test_a_batch_size_below_one_is_refused(data: Path) -> None:
     with pytest.raises(ValueError, match="batch: found 0"):
-        list(load_test(data, data / "masks", "10-20", 0))
+        MaskedFolder(data, data / "masks", "10-20", 0)
 
 
 def test_soft_masks_become_hard(tmp_path: Path) -> None:
@@ -112,7 +126,6 @@ def test_soft_masks_become_hard(tmp_path: Path) -> None:
         ({"images": torch.zeros(2, 1, 4, 4)}, "images"),
         ({"masks": torch.zeros(2, 1, 4, 5)}, "masks"),
         ({"edges": torch.zeros(1, 1, 4, 4)}, "edges"),
-        ({"latents": torch.zeros(3, 8, 1, 1)}, "latents"),
         ({"captions": ["a"]}, "captions"),
         ({"ids": [1, 2, 3]}, "ids"),
     ],

@@ -10,7 +10,7 @@ import pytest
 
 from ecdm.data import files
 from ecdm.data.coco import load_image
-from ecdm.data.files import fresh_folder, in_processes, png_name, save_png
+from ecdm.data.files import fresh_entries, fresh_folder, in_processes, png_name, save_png
 
 
 def described(job: int) -> tuple[int, int]:
@@ -68,6 +68,35 @@ def test_a_linked_folder_is_replaced_without_touching_its_target(tmp_path: Path)
         (folder / "new").write_text("new")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
     assert (tmp_path / "cache" / "kept").exists()
+
+
+def test_entries_replace_those_of_their_names_alone(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    (target / "part").mkdir(parents=True)
+    for name in ("part/old", "kept", "text"):
+        (target / name).write_text("old")
+    with fresh_entries(target) as folder:
+        (folder / "part").mkdir()
+        (folder / "part" / "new").write_text("new")
+        (folder / "text").write_text("new")
+        assert (target / "part" / "old").exists()
+    assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()} == {
+        "out/part/new",
+        "out/kept",
+        "out/text",
+    }
+    assert ((target / "kept").read_text(), (target / "text").read_text()) == ("old", "new")
+
+
+def test_entries_of_a_failure_go_nowhere(tmp_path: Path) -> None:
+    def fail() -> None:
+        with fresh_entries(tmp_path / "out") as folder:
+            (folder / "new").write_text("new")
+            raise ValueError("broken off")
+
+    with pytest.raises(ValueError, match="broken off"):
+        fail()
+    assert not list(tmp_path.iterdir())
 
 
 def test_png_is_lossless_and_reproducible(tmp_path: Path) -> None:

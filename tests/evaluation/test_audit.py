@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -18,8 +19,8 @@ from torch import Tensor
 
 from ecdm.config import Generate
 from ecdm.data.dataset import image_tensor
-from ecdm.data.scenes import Scene, draw_scene
-from ecdm.evaluation.audit import Audit
+from ecdm.data.scenes import SHAPES, Scene, draw_scene
+from ecdm.evaluation.audit import Audit, _textures
 from ecdm.evaluation.generate import Job
 from ecdm.methods.fills import FILLS
 from ecdm.models.classifier import ATTRIBUTES, AttributeClassifier
@@ -50,7 +51,7 @@ def test_the_stage_writes_what_the_gates_read(tree: Path, load_stage: Callable[[
     assert all(len(v) == 4 for found in values["attributes"].values() for v in found.values())
     names = ["teacher", "unet", "untuned", "mean_fill", "telea", "navier_stokes"]
     assert list(values["compared"]) == names
-    assert all(len(v) == 3 for found in values["compared"].values() for v in found.values())
+    assert all(len(v) == 6 for found in values["compared"].values() for v in found.values())
     assert values["compared"]["teacher"] != values["compared"]["unet"] != values["compared"]["untuned"]
     assert Image.open(tree / "build/audit/samples.png").size == (4 * 32, 3 * 32)
 
@@ -68,7 +69,7 @@ def test_the_stage_gives_the_same_bytes(
 
 def test_a_foundation_without_a_classifier_is_named(tree: Path, load_stage: Callable[[str], ModuleType]) -> None:
     shutil.rmtree(tree / "build/foundation/classifier")
-    with pytest.raises(FileNotFoundError, match=r"build/foundation/classifier/config\.json"):
+    with pytest.raises(FileNotFoundError, match="build/foundation/classifier: missing component"):
         load_stage("audit").main()
     assert not (tree / "build" / "audit").exists()
 
@@ -79,18 +80,50 @@ def test_shares_are_those_of_the_images(made_tree: Path, audit: Audit) -> None:
     assert found == pytest.approx(expected.tolist())
 
 
-def test_reconstruction_is_reported_by_background(made_tree: Path, audit: Audit, parts: Any) -> None:
-    images = pictures(made_tree, ("validation", "test"))
+def decoded(parts: Any, images: Tensor) -> Tensor:
+    """Images after the autoencoder."""
     with torch.no_grad():
-        decoded = parts.vae.decode(parts.vae.encode(images * 2 - 1).latent_dist.mean).sample
-    expected = metrics.psnr((decoded / 2 + 0.5).clamp(0, 1), images)
+        output = parts.vae.decode(parts.vae.encode(images * 2 - 1).latent_dist.mean).sample
+    return (output / 2 + 0.5).clamp(0, 1)
+
+
+def test_reconstruction_is_reported_by_texture(made_tree: Path, audit: Audit, parts: Any) -> None:
+    images = pictures(made_tree, ("validation", "test"))
+    outputs = decoded(parts, images)
     found = audit.reconstruction(made_tree / "data/scenes", ("validation", "test"), 4)
-    assert found["all"] == pytest.approx(expected.tolist(), rel=1e-4)
-    backgrounds = [draw_scene(0, split, i, 32).background for split in ("validation", "test") for i in range(3)]
-    assert set(found) == {"all", *backgrounds}
-    for name in set(backgrounds):
-        own = [v for v, background in zip(expected.tolist(), backgrounds, strict=True) if background == name]
-        assert found[name] == pytest.approx(own, rel=1e-4)
+    assert found["all"] == pytest.approx(metrics.psnr(outputs, images).tolist(), rel=1e-4)
+    expected: dict[str, list[float]] = defaultdict(list)
+    scenes = [draw_scene(0, split, i, 32) for split in ("validation", "test") for i in range(3)]
+    for scene, squared in zip(scenes, ((outputs - images) ** 2).double().numpy(), strict=True):
+        distances = []
+        for item in scene.items:
+            rows, columns = ((np.indices((32, 32)) + 0.5) / 32).reshape(2, 32, 32)
+            distances.append(np.sqrt((columns - item.centre[0]) ** 2 + (rows - item.centre[1]) ** 2) / item.radius)
+            expected[f"item {item.texture}"].append(-10 * np.log10(squared[:, distances[-1] <= 0.45].mean()))
+        alone = np.all([distance > 1.1 for distance in distances], axis=0)
+        expected[f"background {scene.background}"].append(-10 * np.log10(squared[:, alone].mean()))
+    assert set(found) == {"all", *expected}
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values, rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_pixels_of_a_texture_show_it_alone(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a flat filling and a flat background, each region has one colour: nothing of the other reaches in."""
+
+    def flat(rng: Any, size: int, split: str) -> Any:
+        return np.ones((size, size), np.float32)
+
+    monkeypatch.setattr("ecdm.data.scenes.SHAPES", (shape,))
+    monkeypatch.setattr("ecdm.data.scenes.FILLINGS", {"flat": flat})
+    monkeypatch.setattr("ecdm.data.scenes.BACKGROUNDS", {"flat": (flat, 0.2)})
+    for index in range(20):
+        scene = draw_scene(0, "test", index, 128)
+        for name, region in _textures(scene.description(), 128):
+            shown = scene.image[region[0].numpy()]
+            assert name in ("background flat", "item flat")
+            assert len(shown) > 50
+            assert np.ptp(shown.astype(int), axis=0).max() <= 1
 
 
 def test_single_scenes_are_held_out_and_have_one_item(audit: Audit) -> None:
@@ -149,7 +182,7 @@ def test_inpainted_items_are_not_seen(audit: Audit) -> None:
 def test_compared_are_pasted_outputs(made_tree: Path, audit: Audit) -> None:
     data, masks = made_tree / "data/scenes", made_tree / "build/masks/scenes"
     job = Job("scenes", "50-60", data, masks, made_tree / "build/edges/scenes/test")
-    found = audit.compare(job, 2)
+    found = audit.compare([job], 2)
     (batch,) = job.batches(10)
     for fill in FILLS:
         output = fill.inpaint(batch, [])

@@ -30,7 +30,7 @@ def good() -> dict[str, Any]:
     untuned = {"psnr": spread(17), "ssim": spread(0.4), "lpips_random": spread(0.2)}
     return {
         "spectral_share": spread(0.55),
-        "vae_psnr": {"all": spread(28), "wood": spread(27), "noise": spread(29)},
+        "vae_psnr": {"all": spread(28), "background wooden": spread(27), "item plain": spread(29)},
         "attributes": {"true": full, "text": dict(full), "inpainting": dict(full)},
         "compared": {
             "teacher": {"psnr": spread(20), "ssim": spread(0.6), "lpips_random": spread(0.1)},
@@ -212,8 +212,8 @@ def test_smaller_distances_are_better(metric: str) -> None:
 
 
 def test_values_per_texture_are_printed() -> None:
-    gate = JUDGE.vae({"all": spread(28), "wood": spread(27.25), "noise": spread(29)})["vae.psnr"]
-    assert "noise 29.0, wood 27.2" in gate.note
+    gate = JUDGE.vae({"all": spread(28), "item plain": spread(29), "background wooden": spread(27.25)})["vae.psnr"]
+    assert "background wooden 27.2, item plain 29.0" in gate.note
     assert "all" not in gate.note
 
 

@@ -213,14 +213,15 @@ class _Broken:
 
 
 def test_an_output_that_is_not_finite_names_the_image_and_nothing_is_scored(
-    trained: Path, stage: ModuleType, load_stage: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
+    trained: Path, stage: ModuleType, load_stage: Callable[[str], ModuleType], capfd: pytest.CaptureFixture[str]
 ) -> None:
     stage.variant = lambda *arguments: _Broken()  # type: ignore[attr-defined]
+    capfd.readouterr()
     with pytest.raises(SystemExit) as caught:
         run("generate@ours-0", lambda: stage.main("ours", 0))
     assert caught.value.code == 1
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "generate@" in line]
-    assert "broken: photos, bucket 10-20, image 2: found values that are not finite" in line
+    where = "generate@ours-0: broken: photos, bucket 10-20, image 2"
+    assert capfd.readouterr().err == f"{where}: found values that are not finite, expected pixels in [0, 1]\n"
     assert list((trained / "build").glob("**/*ours-0*")) == [trained / "build" / "train" / "ours-0"]
     with pytest.raises(ValueError, match=r"generate/ours-0/scenes/10-20/raw/\d+\.png"):
         load_stage("evaluate").main("ours", 0)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ecdm.evaluation.score import COLUMNS, write_rows
+from ecdm.data.scores import COLUMNS
+from ecdm.evaluation.score import write_rows
 
 METRICS = {"psnr", "ssim", "l1", "lpips_random", "psnr_hole", "l1_hole"}
 Table = dict[tuple[str, ...], float]

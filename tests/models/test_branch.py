@@ -66,7 +66,7 @@ def test_a_branch_is_never_unpickled(parts: Any, tmp_path: Path) -> None:
     path = tmp_path / "controlnet" / "diffusion_pytorch_model.safetensors"
     torch.save(load_file(path), path.with_suffix(".bin"))
     path.unlink()
-    with pytest.raises(ValueError, match=f"{tmp_path / 'controlnet'}: cannot be read as ControlNetModel"):
+    with pytest.raises(ValueError, match=f"{tmp_path / 'controlnet'}: found no \\*.safetensors, expected a folder"):
         load_branch(tmp_path)
 
 
@@ -81,7 +81,7 @@ def test_weights_of_a_branch_that_do_not_fit_are_named(parts: Any, tmp_path: Pat
         save_file(weights, path, {"format": "pt"})
     else:
         path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ValueError, match=f"{tmp_path / name.split('/')[0]}.* cannot be read as"):
+    with pytest.raises(ValueError, match=rf"{tmp_path / name.split('/')[0]}.*(found|cannot be read)"):
         load_branch(tmp_path)
 
 

@@ -58,6 +58,30 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
         AttributeClassifier.load(tmp_path / "classifier")
 
 
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="classifier: missing component of the foundation"):
+        AttributeClassifier.load(tmp_path / "classifier")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "found no JSON"),
+        ("[8]", "width: found None, expected a multiple of 8"),
+        ("{}", "width: found None, expected a multiple of 8"),
+        ('{"width": "8"}', "width: found '8', expected a multiple of 8"),
+        ('{"width": 12}', "width: found 12, expected a multiple of 8"),
+        ('{"width": 0}', "width: found 0, expected a multiple of 8"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_named(tmp_path: Path, text: str, message: str) -> None:
+    AttributeClassifier(8).save(tmp_path / "classifier")
+    path = tmp_path / "classifier" / "config.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"^{path}: {message}"):
+        AttributeClassifier.load(tmp_path / "classifier")
+
+
 def test_unreadable_weights_are_named(tmp_path: Path) -> None:
     AttributeClassifier(8).save(tmp_path / "classifier")
     path = tmp_path / "classifier" / "model.safetensors"

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers.utils import logging as transformers_logging
 
 from ecdm.models.foundation import NETWORKS, PARTS, load_foundation
 
@@ -126,21 +128,48 @@ def _lost_weight(folder: Path) -> None:
     save_file(weights, path, {"format": "pt"})
 
 
-FAULTS = [_truncated, _garbage, _pickle_only, _no_config, _broken_config, _other_shape, _lost_weight]
+FAULTS: dict[Callable[[Path], None], str] = {
+    _truncated: r"found files that cannot be read \(.+\)",
+    _garbage: r"found files that cannot be read \(.+\)",
+    _pickle_only: r"found no \*\.safetensors",
+    _no_config: r"found no config\.json",
+    _broken_config: r"found files that cannot be read \(.+\)",
+    _other_shape: r"(\S+: found shape \[.+\], expected \[.+\]$|found files .+ \(.+ expected shape .+\), expected)",
+    _lost_weight: r"found no weights for \S+ \(1 in all\)",
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("spoil", FAULTS)
-def test_weights_that_cannot_be_read_are_named(folder: Path, name: str, spoil: Callable[[Path], None]) -> None:
+def test_weights_that_cannot_be_read_are_named(
+    folder: Path, name: str, spoil: Callable[[Path], None], capfd: pytest.CaptureFixture[str]
+) -> None:
     spoil(folder / name)
-    with pytest.raises(ValueError, match=f"{folder / name}: cannot be read as {PARTS[name].__name__}"):
+    capfd.readouterr()
+    with pytest.raises(ValueError, match=f"{folder / name}: {FAULTS[spoil]}") as caught:
         load_foundation(folder)
+    message = str(caught.value)
+    assert "shape" in message or message.endswith(f", expected a folder of class {PARTS[name].__name__}")
+    assert len(message) < len(str(folder)) + 300
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_libraries_are_as_loud_as_before(folder: Path) -> None:
+    logs: tuple[Any, Any] = (diffusers_logging, transformers_logging)
+    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    assert all(bars for _, bars in before)
+    load_foundation(folder)
+    assert [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs] == before
+    _truncated(folder / "unet")
+    with pytest.raises(ValueError, match="unet: found files"):
+        load_foundation(folder)
+    assert [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs] == before
 
 
 def test_an_empty_scheduler_folder_is_named(folder: Path) -> None:
     shutil.rmtree(folder / "scheduler")
     (folder / "scheduler").mkdir()
-    with pytest.raises(ValueError, match=f"{folder / 'scheduler'}: cannot be read as DDPMScheduler"):
+    with pytest.raises(ValueError, match=f"{folder / 'scheduler'}: found files that cannot be read"):
         load_foundation(folder)
 
 
@@ -187,6 +216,10 @@ def test_a_unet_that_does_not_fit_is_named(folder: Path, changes: dict[str, int]
         ({"block_out_channels": (16, 24, 40)}, r"block_out_channels: found \[16, 24, 40\], expected \[16, 24, 32\]"),
         ({"layers_per_block": 2}, "layers_per_block: found 2, expected 1"),
         ({"conditioning_channels": 4}, "conditioning_channels: found 4, expected 3"),
+        (
+            {"conditioning_embedding_out_channels": (8, 8, 16)},
+            r"pixels per cell of the hint, a side \(the vae's\): found 4, expected 8",
+        ),
     ],
 )
 def test_a_branch_that_does_not_fit_is_named(folder: Path, name: str, changes: dict[str, Any], message: str) -> None:
@@ -194,3 +227,28 @@ def test_a_branch_that_does_not_fit_is_named(folder: Path, name: str, changes: d
     PARTS[name].from_config({**config, **changes}).save_pretrained(folder / name)
     with pytest.raises(ValueError, match=f"{folder / name}: {message}"):
         load_foundation(folder)
+
+
+def test_an_autoencoder_of_another_factor_is_refused(folder: Path) -> None:
+    """Its three levels make a cell of 4 x 4 pixels; the hints' cells stay 8 x 8."""
+    config = json.loads((folder / "vae" / "config.json").read_text())
+    smaller = {key: config[key][:3] for key in ("block_out_channels", "down_block_types", "up_block_types")}
+    AutoencoderKL.from_config({**config, **smaller}).save_pretrained(folder / "vae")
+    with pytest.raises(ValueError, match=r"controlnet_canny: pixels per cell .* \(the vae's\): found 8, expected 4"):
+        load_foundation(folder)
+
+
+def test_a_scheduler_for_another_prediction_is_named(folder: Path) -> None:
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "prediction_type": "v_prediction"}))
+    expected = f"{folder / 'scheduler'}: prediction_type: found v_prediction, expected epsilon"
+    with pytest.raises(ValueError, match=expected):
+        load_foundation(folder)
+
+
+def test_components_move_as_a_whole(folder: Path) -> None:
+    loaded = load_foundation(folder)
+    assert loaded.device == torch.device("cpu")
+    assert loaded.to(torch.device("meta")) is loaded
+    found = {p.device.type for name in NETWORKS for p in getattr(loaded, name).parameters()}
+    assert found == {loaded.device.type} == {"meta"}

@@ -28,6 +28,7 @@ def test_says_how_the_numbers_were_made(project: Any) -> None:
         "seeds 0, 1",
         "multistep solver DPM-Solver++, 20 steps, guidance 3",
         "95 %, bootstrap over images and seeds, 100 resamples",
+        "more than σ_t / 2 of its pixels are hidden; at the end every cell that touches the hole is the network's own",
         "**It is not LPIPS**",
         "published on MS-COCO",
         "| `a/b.csv` | `0123` |",

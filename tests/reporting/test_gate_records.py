@@ -28,10 +28,10 @@ def test_numbers_become_text(tmp_path: Path) -> None:
 
 def test_absent_numbers_are_empty_and_nested_ones_listed(tmp_path: Path) -> None:
     entry = {"holds": False, "interval": None, "note": {"wood": 27.25, "checks": 30}}
-    other = {"holds": True, "value": 1, "bound": 2, "comparison": "<"}
+    other = {"holds": True, "value": 1, "bound": 2}
     found = read_gates(write(tmp_path / "gates.json", record(a=entry, b=other)))
     assert found.gates[0] == Gate("a", "", "", "", False, "wood 27.25, checks 30")
-    assert found.gates[1].bound == "< 2"
+    assert found.gates[1].bound == "≥ 2"
     assert found.failed == ("a",)
     assert not found.enforced
 

@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -66,12 +68,49 @@ def test_writes_every_file_and_the_same_ones_elsewhere(tree: Path, tmp_path_fact
     assert "sail-0" not in page
 
 
-def test_bad_input_is_one_line_and_leaves_the_reports_alone(tree: Path) -> None:
-    (tree / "build/generate/ours-0/photos/50-60/pasted/000000000002.png").write_bytes(b"no image")
+def spoil_output(root: Path) -> None:
+    (root / "build/generate/ours-0/photos/50-60/pasted/000000000002.png").write_bytes(b"no image")
+
+
+def spoil_captions(root: Path) -> None:
+    (root / "data/scenes/annotations/captions_test.json").write_text("{", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_output, "build/generate/ours-0/photos/50-60/pasted/000000000002.png: expected an image"),
+        (spoil_captions, "data/scenes/annotations/captions_test.json: not valid JSON"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_the_reports_alone(
+    tree: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(tree)
     before = contents(tree)
     done = run(tree)
     assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("report: build/generate/ours-0/photos/50-60/pasted/000000000002.png: not a readable")
+    assert done.stderr.strip().splitlines()[-1].startswith(f"report: {message}")
     assert "Traceback" not in done.stderr
     assert contents(tree) == before
+
+
+def test_a_failure_while_drawing_leaves_no_half_of_a_report(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, load_stage: Callable[[str], ModuleType]
+) -> None:
+    monkeypatch.chdir(tree)
+    report, before = load_stage("report"), contents(tree)
+
+    def fail(*arguments: Any) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "bars", fail)
+        with pytest.raises(OSError, match="disk full"):
+            report.main()
+    assert contents(tree) == before
+    assert not list(tree.glob(".reports*"))
+    (tree / "reports" / "grids").mkdir()
+    (tree / "reports" / "grids" / "of_a_removed_bucket.png").write_bytes(b"old")
+    report.main()
+    assert set(contents(tree)) == FILES

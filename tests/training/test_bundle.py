@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from ecdm.config import Params, load_params
 from ecdm.models.foundation import NETWORKS, PARTS, load_foundation
 from ecdm.stage import run
-from ecdm.training import bundle
-from ecdm.training.bundle import Bundle, copy_foundation
+from ecdm.training import bundle, sources
+from ecdm.training.bundle import Bundle
 from ecdm.training.pretrain import hole_hints
 
 Digests = Callable[[Path], dict[str, str]]
@@ -141,6 +141,25 @@ def test_other_edges_retrain_the_teacher_alone(params: Params, work: Path) -> No
     assert train(params.model_copy(update={"canny": canny}), work) == ["controlnet_canny"]
 
 
+def test_other_code_retrains_everything(
+    params: Params, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = Path(shutil.copytree(sources.PACKAGE, tmp_path / "package"))
+    monkeypatch.setattr(sources, "PACKAGE", package)
+    assert train(params, work) == []
+    for name, again in (("evaluation/score.py", []), ("data/textures.py", ORDER)):
+        with (package / name).open("a") as file:
+            file.write("# another version\n")
+        assert train(params, work) == again
+
+
+def test_another_number_of_threads_retrains_everything(
+    params: Params, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    assert train(params, work) == ORDER
+
+
 def test_a_component_without_its_key_is_made_again(params: Params, work: Path, root: Path, digests: Digests) -> None:
     """As a kill between a component and its key leaves it."""
     (work / "controlnet_canny" / "key.json").unlink()
@@ -170,10 +189,36 @@ def test_a_folder_is_copied_as_it_is(place: Path, load_stage: Callable[[str], Mo
     assert {path.name for path in (place / "build").iterdir()} == {"foundation"}
 
 
-def test_a_folder_need_not_hold_a_classifier(place: Path, load_stage: Callable[[str], ModuleType]) -> None:
-    shutil.rmtree(place / "given" / "classifier")
-    load_stage("foundation").main()
-    assert {path.name for path in (place / "build" / "foundation").iterdir()} == set(PARTS)
+def _no_width(folder: Path) -> None:
+    (folder / "config.json").write_text("{}")
+
+
+@pytest.mark.parametrize("source", ["folder", "bundled"])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (shutil.rmtree, ": missing component of the foundation, expected the attribute classifier of the gates"),
+        (_no_width, "/config.json: width: found None, expected a multiple of 8"),
+    ],
+)
+def test_every_source_needs_the_gates_classifier(
+    place: Path,
+    load_stage: Callable[[str], ModuleType],
+    write_params: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+    source: str,
+    spoil: Callable[[Path], None],
+    message: str,
+) -> None:
+    folder = Path("given" if source == "folder" else "assets/foundation")
+    shutil.copytree(place / "given", place / "assets" / "foundation")
+    write_params(place, foundation={"source": source, "path": str(folder)})
+    spoil(place / folder / "classifier")
+    capfd.readouterr()
+    with pytest.raises(SystemExit):
+        run("foundation", load_stage("foundation").main)
+    assert capfd.readouterr().err == f"foundation: {folder}/classifier{message}\n"
+    assert not (place / "build").exists()
 
 
 def test_the_bundled_foundation_is_looked_for_in_assets(
@@ -199,7 +244,7 @@ def test_a_bad_folder_is_one_line_and_the_old_foundation_stays(
     place: Path,
     load_stage: Callable[[str], ModuleType],
     digests: Digests,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     spoil: Callable[[Path], None],
     name: str,
 ) -> None:
@@ -207,54 +252,11 @@ def test_a_bad_folder_is_one_line_and_the_old_foundation_stays(
     stage.main()
     before = digests(place / "build")
     spoil(place / "given" / name)
-    capsys.readouterr()
+    capfd.readouterr()
     with pytest.raises(SystemExit) as caught:
         run("foundation", stage.main)
     assert caught.value.code == 1
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("foundation: ")]
-    assert len(lines) == 1
-    assert lines[0].startswith(f"foundation: given/{name}: ")
+    found = "missing component of the foundation" if spoil is shutil.rmtree else "found no *.safetensors"
+    expected = f"expected a folder of class {PARTS[name].__name__}"
+    assert capfd.readouterr().err == f"foundation: given/{name}: {found}, {expected}\n"
     assert digests(place / "build") == before
-
-
-@pytest.mark.parametrize("existing", [True, False])
-def test_copying_is_all_or_nothing(
-    foundation_folder: Path, tmp_path: Path, digests: Digests, monkeypatch: pytest.MonkeyPatch, existing: bool
-) -> None:
-    target = tmp_path / "build" / "foundation"
-    if existing:
-        copy_foundation(foundation_folder, target)
-    before, copytree = digests(tmp_path), shutil.copytree
-    copied: list[str] = []
-
-    def full_disk(source: Path, place: Path, **options: Any) -> Any:
-        if len(copied) == 3:
-            raise OSError("no space left on device")
-        copied.append(source.name)
-        return copytree(source, place, **options)
-
-    monkeypatch.setattr(shutil, "copytree", full_disk)
-    with pytest.raises(OSError, match="no space left"):
-        copy_foundation(foundation_folder, target)
-    assert len(copied) == 3
-    assert digests(tmp_path) == before
-    assert target.exists() is existing
-
-
-@pytest.mark.parametrize("name", PARTS)
-def test_a_missing_component_is_named_before_anything_is_copied(
-    foundation_folder: Path, tmp_path: Path, name: str
-) -> None:
-    given = tmp_path / "given"
-    shutil.copytree(foundation_folder, given)
-    shutil.rmtree(given / name)
-    with pytest.raises(FileNotFoundError, match=f"{given / name}: missing component"):
-        copy_foundation(given, tmp_path / "new" / "foundation")
-    assert not (tmp_path / "new").exists()
-
-
-def test_an_old_foundation_is_replaced_whole(foundation_folder: Path, tmp_path: Path, digests: Digests) -> None:
-    target = tmp_path / "foundation"
-    (target / "old").mkdir(parents=True)
-    copy_foundation(foundation_folder, target)
-    assert digests(target) == digests(foundation_folder)

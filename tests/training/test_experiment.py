@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from ecdm.config import VariantSettings, load_params
 from ecdm.models.branch import Branch, load_branch
 from ecdm.models.variants import VARIANTS
-from ecdm.training import experiment
+from ecdm.training import experiment, sources
 from ecdm.training.experiment import Paths, run_experiment
 
 Digests = Callable[[Path], dict[str, str]]
@@ -214,6 +214,20 @@ def test_a_checkpoint_of_other_settings_is_ignored(tree: Path, changes: dict[str
     assert start(**changes).steps[0] == 1
 
 
+def test_a_checkpoint_of_other_code_is_ignored(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Killed):
+        start(live=Live(kill_at=5))
+    package = Path(shutil.copytree(sources.PACKAGE, tree / "package"))
+    monkeypatch.setattr(sources, "PACKAGE", package)
+    resumed = Live(kill_at=5)
+    with pytest.raises(Killed):
+        start(live=resumed)
+    assert resumed.steps == []
+    with (package / "numerics" / "sail.py").open("a") as file:
+        file.write("# another version\n")
+    assert start().steps == [1, 3, 5]
+
+
 @pytest.mark.parametrize("variant", ["baseline", "acda"])
 def test_history_and_probe_are_those_of_the_variant(tree: Path, variant: str) -> None:
     live = start(variant)
@@ -228,8 +242,8 @@ def test_history_and_probe_are_those_of_the_variant(tree: Path, variant: str) ->
         assert branch.acda is None
         return
     assert branch.acda is not None
-    # Every validation image, four times.
-    assert len(probe["own"]) == len(probe["other"]) == 4 * 3
+    # One value for every validation image.
+    assert len(probe["own"]) == len(probe["other"]) == 3
     assert min(probe["rms_text"], probe["rms_frequency"]) > 0
 
 

@@ -22,9 +22,10 @@ def test_moments_are_the_autoencoders(made_tree: Path, parts: Any, tmp_path: Pat
     with torch.no_grad():
         posterior = parts.vae.encode(images.float() / 127.5 - 1).latent_dist
     expected = torch.cat([posterior.mean, posterior.logvar], dim=1)
-    for batch in (1, 4):
+    for batch in (1, 4, 6):
         write_moments(made_tree / "data/scenes", "train", parts, tmp_path / "a.safetensors", batch)
         found = load_file(tmp_path / "a.safetensors")["moments"]
+        assert found.shape == (6, 8, 4, 4)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 

@@ -229,24 +229,35 @@ def test_the_history_holds_what_belongs_to_the_variant(make_run: Make, variant: 
         assert min(found["rms_frequency"][3], found["rms_text"][1]) > 0
 
 
-class _Breaking(Objective):
-    """Puts out a loss of NaN at its third call."""
+def nothing(loss: Tensor) -> Tensor:
+    """0 whose derivative is not a number."""
+    return (loss - loss.detach()).square().sqrt()
 
-    calls = 0
+
+class _Breaking(Objective):
+    """Spoils its loss at the third call, by NaN or by a gradient of NaN."""
+
+    calls, gradient = 0, False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Terms:
         terms = super().__call__(*args, **kwargs)
         self.calls += 1
         if self.calls < 3:
             return terms
-        return Terms(terms.loss * torch.nan, terms.simple, terms.soft, terms.per_sample)
+        spoiled = terms.loss + nothing(terms.loss) if self.gradient else terms.loss * torch.nan
+        return Terms(spoiled, terms.simple, terms.soft, terms.per_sample)
 
 
-def test_a_loss_that_is_not_finite_names_the_step(parts: Any, make_run: Make) -> None:
-    run = make_run(validate_every=100)
-    run.objective = _Breaking(parts, run.objective.sail)
-    with pytest.raises(ValueError, match="step 2: found loss nan, expected a finite number"):
+@pytest.mark.parametrize(("gradient", "name"), [(False, "loss"), (True, "gradient norm")])
+def test_what_is_not_finite_stops_the_run_before_it_is_saved(
+    parts: Any, make_run: Make, gradient: bool, name: str
+) -> None:
+    run = make_run(steps=3, validate_every=100, checkpoint_every=3)
+    run.objective = breaking = _Breaking(parts, run.objective.sail)
+    breaking.gradient = gradient
+    with pytest.raises(ValueError, match=f"step 2: found {name} nan, expected a finite number"):
         train(run, QUIET)
+    assert not run.checkpoint.exists()
 
 
 @pytest.mark.usefixtures("fresh_accelerate")

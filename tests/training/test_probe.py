@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from ecdm.config import Acda as AcdaParams
-from ecdm.models.branch import start_branch
+from ecdm.models.acda import Acda
+from ecdm.models.branch import Branch, start_branch
+from ecdm.training.draws import sample_order
 from ecdm.training.folder import TrainFolder
 from ecdm.training.objective import Objective
 from ecdm.training.probe import probe
@@ -30,27 +33,65 @@ def test_tokens_of_no_weight_cost_nothing(parts: Any, data: TrainFolder) -> None
     assert found.rms_text > 0
 
 
-def test_both_losses_are_those_of_the_objective(parts: Any, data: TrainFolder) -> None:
+def moved(parts: Any) -> Branch:
+    """A branch in which the tokens count."""
     branch, generator = start_branch(parts, ACDA, 0).requires_grad_(False), torch.Generator().manual_seed(0)
     for parameter in branch.parameters():
         parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    objective = Objective(parts, None)
+    return branch
+
+
+def test_both_losses_are_the_objectives_means_per_image(parts: Any, data: TrainFolder) -> None:
+    branch, objective = moved(parts), Objective(parts, None)
     found = probe(branch, objective, data, repeats=2, batch=3)
-    own, other, sizes = [], [], []
+    own, other, sizes = torch.zeros(2, 3), torch.zeros(2, 3), []
     branch.record(True)
-    for start in (0, 3):
-        own += objective(branch, data.positions(start, 3)).per_sample.tolist()
+    for i, start in enumerate((0, 3)):
+        part, numbers = data.positions(start, 3), sample_order(0, 3, start, 3)
+        own[i, numbers] = objective(branch, part).per_sample
         sizes.append(branch.rms())
-        other += objective(branch, data.positions(start, 3), swapped=True).per_sample.tolist()
-    assert found.own == pytest.approx(own, rel=1e-5)
-    assert found.other == pytest.approx(other, rel=1e-5)
-    assert len(set(own)) == 6
+        other[i, numbers] = objective(branch, part, swapped=True).per_sample
+    assert sample_order(0, 3, 0, 6) != [0, 1, 2] * 2
+    assert found.own == pytest.approx(own.mean(0).tolist(), rel=1e-5)
+    assert found.other == pytest.approx(other.mean(0).tolist(), rel=1e-5)
+    assert len(set(own.flatten().tolist())) == 6
     assert all(a != b for a, b in zip(found.own, found.other, strict=True))
     assert found.rms_text == pytest.approx((sizes[0][0] + sizes[1][0]) / 2, rel=1e-5)
     assert found.rms_frequency == pytest.approx((sizes[0][1] + sizes[1][1]) / 2, rel=1e-5)
-    assert not any(processor.record for processor in probe_again(branch, objective, data))
-
-
-def probe_again(branch: Any, objective: Objective, data: TrainFolder) -> Any:
     probe(branch, objective, data, repeats=1, batch=3)
-    return branch.processors
+    assert not any(processor.record for processor in branch.processors)
+
+
+def test_the_other_image_is_the_previous_one_in_the_batch(
+    parts: Any, data: TrainFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    branch, objective, seen = moved(parts), Objective(parts, None), []
+    tokens = Acda.tokens
+
+    def watched(acda: Acda, signal: Tensor) -> Tensor:
+        seen.append(signal)
+        return tokens(acda, signal)
+
+    monkeypatch.setattr(Acda, "tokens", watched)
+    probe(branch, objective, data, repeats=1, batch=3)
+    own, other = seen
+    assert torch.equal(other, own[[2, 0, 1]])
+
+
+@pytest.mark.parametrize("batch", [2, 3, 16])
+def test_no_image_is_twice_in_a_batch(
+    parts: Any, folder_of: Callable[..., TrainFolder], monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """Else an image could get its own tokens as another's."""
+    data, asked = folder_of("train", text_dropout=0.0), []
+    positions = data.positions
+
+    def watched(start: int, count: int) -> Any:
+        asked.append(data.numbers(start, count))
+        return positions(start, count)
+
+    monkeypatch.setattr(data, "positions", watched)
+    found = probe(moved(parts), Objective(parts, None), data, repeats=4, batch=batch)
+    assert all(len(set(numbers)) == len(numbers) <= batch for numbers in asked)
+    assert sorted(number for numbers in asked for number in numbers) == sorted([*range(6)] * 4)
+    assert len(found.own) == len(found.other) == 6

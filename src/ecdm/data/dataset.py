@@ -23,7 +23,6 @@ class Batch:
 
     `images`: (b, 3, h, w) float32 in [0, 1]. `masks`: (b, 1, h, w) float32, 1 = hole and 0 = known.
     `captions`: b texts. `ids`: b image ids. `edges`: (b, 1, h, w) float32 in [0, 1], 1 = edge, or None.
-    `latents`: (b, c, h / f, w / f) float, what the VAE of factor f makes of the images, or None.
     ValueError when the parts disagree on b, h or w.
     """
 
@@ -32,7 +31,6 @@ class Batch:
     captions: list[str]
     ids: list[int]
     edges: Tensor | None = None
-    latents: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.shape[1] != 3:
@@ -42,8 +40,6 @@ class Batch:
             if maps is not None and maps.shape != (count, 1, height, width):
                 expected = (count, 1, height, width)
                 raise ValueError(f"{name}: found shape {tuple(maps.shape)}, expected {expected}")
-        if self.latents is not None and len(self.latents) != count:
-            raise ValueError(f"latents: found {len(self.latents)}, expected {count}")
         for name, entries in (("captions", self.captions), ("ids", self.ids)):
             if len(entries) != count:
                 raise ValueError(f"{name}: found {len(entries)}, expected {count}")
@@ -83,28 +79,29 @@ class CaptionedFolder(Dataset[Sample]):
         return Sample(image_tensor(pixels), entry.captions, entry.id, edges)
 
 
-def load_test(
-    dataset_folder: Path,
-    masks_folder: Path,
-    bucket: str,
-    batch: int,
-    *,
-    split: str = "test",
-    edges: Path | None = None,
-) -> Iterator[Batch]:
-    """Read a split's images with the masks of one bucket, `masks_folder/<bucket>/<id>.png`, sorted by id.
+class MaskedFolder:
+    """A split's images with the masks of one bucket, `masks/<bucket>/<id>.png`, sorted by id, as batches read in turn.
 
     Batches of `batch`, the last one maybe smaller; each image comes with its first caption, so that every
     method is asked for the same. `edges` as in `CaptionedFolder`.
-    Raises: as `CaptionedFolder`; ValueError for a missing or unreadable mask, a mask of another size than its
-    image, and images of different sizes.
+    Raises: as `CaptionedFolder`; ValueError for a batch below 1; when a batch is read, ValueError for a missing or
+    unreadable mask, a mask of another size than its image, and images of different sizes.
     """
-    if batch < 1:
-        raise ValueError(f"batch: found {batch}, expected 1 or more")
-    samples = CaptionedFolder(dataset_folder, split, edges)
-    for start in range(0, len(samples), batch):
-        chunk = [samples[index] for index in range(start, min(start + batch, len(samples)))]
-        yield _collated(chunk, masks_folder / bucket, dataset_folder / split)
+
+    def __init__(
+        self, folder: Path, masks: Path, bucket: str, batch: int, *, split: str = "test", edges: Path | None = None
+    ) -> None:
+        if batch < 1:
+            raise ValueError(f"batch: found {batch}, expected 1 or more")
+        self.samples, self.masks, self.batch = CaptionedFolder(folder, split, edges), masks / bucket, batch
+
+    def __len__(self) -> int:
+        return -(-len(self.samples) // self.batch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self.samples), self.batch):
+            stop = min(start + self.batch, len(self.samples))
+            yield _collated([self.samples[index] for index in range(start, stop)], self.masks, self.samples.root)
 
 
 def load_mask(path: Path, size: tuple[int, int]) -> Tensor:

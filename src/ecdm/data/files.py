@@ -27,23 +27,47 @@ CHUNK = 32
 
 
 @contextmanager
-def fresh_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder that takes the place of `folder` when the block ends well and else is removed.
-
-    What stood at `folder` stays untouched until then. What a killed process left behind is removed first.
-    """
+def _beside(folder: Path) -> Iterator[Path]:
+    """An empty folder next to `folder`, gone after the block; what a killed process left there is removed first."""
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     try:
         yield beside
-        if folder.is_dir() and not folder.is_symlink():
-            shutil.rmtree(folder)
-        else:
-            folder.unlink(missing_ok=True)
-        os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _replace(old: Path, new: Path) -> None:
+    if old.is_dir() and not old.is_symlink():
+        shutil.rmtree(old)
+    else:
+        old.unlink(missing_ok=True)
+    os.replace(new, old)
+
+
+@contextmanager
+def fresh_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder that takes the place of `folder` when the block ends well and else is removed.
+
+    Until then nothing here touches what stands at `folder`; DVC, though, removes a stage's outputs before it runs it.
+    """
+    with _beside(folder) as beside:
+        yield beside
+        _replace(folder, beside)
+
+
+@contextmanager
+def fresh_entries(folder: Path) -> Iterator[Path]:
+    """Give an empty folder whose entries move into `folder` when the block ends well and else are removed.
+
+    Each replaces what has its name there, everything else in `folder` stays. DVC's part as in `fresh_folder`.
+    """
+    with _beside(folder) as beside:
+        yield beside
+        folder.mkdir(exist_ok=True)
+        for entry in sorted(beside.iterdir()):
+            _replace(folder / entry.name, entry)
 
 
 def png_name(image_id: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,13 @@ from ecdm.models.denoiser import Denoiser
 from ecdm.models.foundation import Components
 from ecdm.numerics import metrics
 from ecdm.numerics.frequency import spectral_share
-from ecdm.numerics.samplers import make_scheduler, sample, sample_noise
+from ecdm.numerics.samplers import make_scheduler, paste, sample, sample_noise
 
 # Scenes of one item, from indices of the test split that the test images do not reach.
 FIRST_SINGLE = 1_000_000
 RADIUS = 4
+# In radii of an item: every shape covers the inner disc and none leaves the outer one.
+INNER, OUTER = 0.45, 1.1
 Values = dict[str, list[float]]
 
 
@@ -57,17 +59,22 @@ class Audit:
         images = torch.stack([i for split in splits for i in _pictures(data, split)])
         return [float(v) for v in spectral_share(images, RADIUS)]
 
-    def reconstruction(self, data: Path, splits: Sequence[str], batch: int) -> dict[str, list[float]]:
-        """PSNR of the autoencoder per image, under `all` and under the name of its background."""
-        found: dict[str, list[float]] = defaultdict(list)
+    def reconstruction(self, data: Path, splits: Sequence[str], batch: int) -> Values:
+        """PSNR of the autoencoder: `all` over whole images, and every texture on pixels that are its own.
+
+        `background <name>`, one value per image: the pixels that no item reaches. `item <name>`, one per item: the
+        middle of the item, which its filling covers whatever its shape. A texture that no image shows is left out.
+        """
+        found: Values = defaultdict(list)
         for split in splits:
             path = data / "annotations" / f"scenes_{split}.json"
             shown: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             images, ids = torch.stack(_pictures(data, split)), [i.id for i in read_split(data, split)]
-            outputs = [self._round_trip(part) for part in images.split(batch)]
-            for number, value in zip(ids, metrics.psnr(torch.cat(outputs), images).tolist(), strict=True):
-                found["all"].append(value)
-                found[shown[str(number)]["background"]].append(value)
+            outputs = torch.cat([self._round_trip(part) for part in images.split(batch)])
+            found["all"] += metrics.psnr(outputs, images).tolist()
+            for number, output, image in zip(ids, outputs, images, strict=True):
+                for name, region in _textures(shown[str(number)], image.shape[-1]):
+                    found[name] += metrics.psnr_hole(output[None], image[None], region[None]).tolist()
         return dict(found)
 
     def _round_trip(self, images: Tensor) -> Tensor:
@@ -105,29 +112,41 @@ class Audit:
             ids = list(range(rows.start, rows.stop))
             part = Batch(images[rows], masks[rows], [s.captions[0] for s in scenes[rows]], ids)
             raw = inpaint(method, part, self.seed, Job("single", "object", Path(), Path()))
-            outputs.append(torch.where(part.masks > 0, raw, part.images))
+            outputs.append(paste(raw, part.images, part.masks))
         return torch.cat(outputs)
 
     def untuned(self) -> Method:
         """The inpainting branch before any fine-tuning."""
         return variant("untuned", self.parts, Branch(self.parts.controlnet_inpaint), self.settings)
 
-    def compare(self, job: Job, batch: int) -> dict[str, Values]:
+    def compare(self, work: Sequence[Job], batch: int) -> dict[str, Values]:
         """Pasted metrics per image of the teacher, the UNet alone, the untuned branch and the plain fills."""
         methods: list[Method] = [teacher(self.parts, self.settings), unet_alone(self.parts, self.settings)]
         methods += [self.untuned(), *FILLS]
         found: dict[str, Values] = {method.name: defaultdict(list) for method in methods}
-        for part in job.batches(batch):
-            for method in methods:
-                raw = inpaint(method, part, self.seed, job)
-                pasted = torch.where(part.masks > 0, raw, part.images)
-                for name, values in measure(pasted, part, self.perceptual, self.net).items():
-                    found[method.name][name] += values.tolist()
+        for job in work:
+            for part in job.batches(batch):
+                for method in methods:
+                    pasted = paste(inpaint(method, part, self.seed, job), part.images, part.masks)
+                    for name, values in measure(pasted, part, self.perceptual, self.net).items():
+                        found[method.name][name] += values.tolist()
         return {name: dict(values) for name, values in found.items()}
 
 
 def _pictures(data: Path, split: str) -> list[Tensor]:
     return [image_tensor(load_image(data / split / i.file_name)) for i in read_split(data, split)]
+
+
+def _textures(scene: Mapping[str, Any], size: int) -> list[tuple[str, Tensor]]:
+    """The textures of a described scene, each with pixels (1, size, size) that show nothing else."""
+    axis, background, items = (np.arange(size) + 0.5) / size, np.ones((size, size), bool), []
+    for item in scene["items"]:
+        x, y = item["centre"]
+        distance = np.hypot(axis - x, axis[:, None] - y) / item["radius"]
+        background &= distance > OUTER
+        items.append((f"item {item['texture']}", distance <= INNER))
+    regions = [(f"background {scene['background']}", background), *items]
+    return [(name, torch.from_numpy(region)[None]) for name, region in regions]
 
 
 def _hole(item: Item, size: int) -> Tensor:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ecdm.data.scores import LOWER_IS_BETTER
 from ecdm.models.classifier import ATTRIBUTES
 from ecdm.numerics.statistics import Interval, bootstrap, paired_bootstrap
 
 SPECTRAL_SHARE, VAE_PSNR, FREQUENCY_RATIO = 0.5, 27.0, 0.1
-LOWER_IS_BETTER = ("l1", "lpips", "lpips_random", "l1_hole")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Judge:
         return {"scenes.spectral_share": self.at_least(shares, SPECTRAL_SHARE, note)}
 
     def vae(self, psnr: Mapping[str, Sequence[float]]) -> dict[str, Gate]:
-        """The autoencoder keeps what there is to see."""
+        """The autoencoder keeps what there is to see, in the mean over images; the note tells every texture's mean."""
         per = ", ".join(f"{k} {np.mean(v):.1f}" for k, v in sorted(psnr.items()) if k != "all")
         return {"vae.psnr": self.at_least(psnr["all"], VAE_PSNR, f"held-out scenes, dB; {per}")}
 

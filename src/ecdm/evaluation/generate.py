@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ecdm.data.dataset import Batch, load_test
+from ecdm.data.dataset import Batch, MaskedFolder
 from ecdm.data.files import png_name, save_png
 from ecdm.methods.base import Method, generator_for
 from ecdm.numerics.metrics import to_uint8
@@ -20,17 +20,18 @@ from ecdm.numerics.samplers import paste
 
 @dataclass(frozen=True)
 class Job:
-    """What is inpainted: the test split of a COCO-captions folder under one bucket of its masks."""
+    """What is inpainted: a split of a COCO-captions folder under one bucket of its masks."""
 
     dataset: str
     bucket: str
     data: Path
     masks: Path
     edges: Path | None = None
+    split: str = "test"
 
-    def batches(self, batch: int) -> list[Batch]:
-        """Its images, masks and captions."""
-        return list(load_test(self.data, self.masks, self.bucket, batch, edges=self.edges))
+    def batches(self, batch: int) -> MaskedFolder:
+        """Its images, masks and captions, read batch by batch."""
+        return MaskedFolder(self.data, self.masks, self.bucket, batch, split=self.split, edges=self.edges)
 
 
 def jobs(datasets: Sequence[str], buckets: Sequence[str], data: Path, masks: Path) -> list[Job]:

@@ -12,10 +12,10 @@ from torch import Tensor
 from ecdm.data.coco import load_image
 from ecdm.data.dataset import Batch
 from ecdm.data.files import png_name
+from ecdm.data.scores import COLUMNS
 from ecdm.evaluation.generate import Job
 from ecdm.numerics import metrics
 
-COLUMNS = ("dataset", "variant", "seed", "image_id", "bucket", "metric", "pasted", "value")
 Row = tuple[str, str, int, int, str, str, int, float]
 Net = Callable[[Tensor, Tensor], Tensor]
 

@@ -19,7 +19,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "colour": tuple(COLOURS),
     "texture": tuple(FILLINGS),
 }
-WEIGHTS = "model.safetensors"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+GROUPS = 8
 
 
 class AttributeClassifier(nn.Module):
@@ -30,7 +31,7 @@ class AttributeClassifier(nn.Module):
         sizes = (3, width, 2 * width, 3 * width, 4 * width)
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(GROUPS, after), nn.SiLU()]
         self.body = nn.Sequential(*layers, nn.Conv2d(sizes[-1], sizes[-1], 3, padding=1), nn.SiLU())
         self.heads = nn.ModuleDict({k: nn.Linear(2 * sizes[-1], len(v)) for k, v in ATTRIBUTES.items()})
         self.width = width
@@ -44,24 +45,38 @@ class AttributeClassifier(nn.Module):
         """Write config and safetensors weights."""
         folder.mkdir(parents=True)
         text = json.dumps({"_class_name": type(self).__name__, "width": self.width}, indent=2)
-        (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
         save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path) -> AttributeClassifier:
         """Read what `save` wrote, in float32, frozen.
 
-        Raises: FileNotFoundError naming a missing file; ValueError naming weights that cannot be read or do not fit.
+        Raises: FileNotFoundError naming what is missing; ValueError naming a config or weights that cannot be read or
+        do not fit.
         """
-        for name in ("config.json", WEIGHTS):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(f"{folder / name}: missing component of the foundation")
-        model = cls(json.loads((folder / "config.json").read_text(encoding="utf-8"))["width"])
+        for path in (folder, folder / CONFIG, folder / WEIGHTS):
+            if not path.exists():
+                raise FileNotFoundError(
+                    f"{path}: missing component of the foundation, expected the attribute classifier of the gates"
+                )
+        model = cls(_width(folder / CONFIG))
         try:
             model.load_state_dict(load_file(folder / WEIGHTS))
         except (SafetensorError, RuntimeError) as error:
             raise ValueError(f"{folder / WEIGHTS}: cannot be read as the classifier's weights: {error}") from error
         return model.float().requires_grad_(False).eval()
+
+
+def _width(path: Path) -> int:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: found no JSON ({error}), expected the classifier's config") from error
+    width = config.get("width") if isinstance(config, dict) else None
+    if type(width) is not int or width < 1 or width % GROUPS:
+        raise ValueError(f"{path}: width: found {width!r}, expected a multiple of {GROUPS}")
+    return width
 
 
 def labels(items: list[Item]) -> dict[str, Tensor]:

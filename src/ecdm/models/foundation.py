@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
-from safetensors import SafetensorError
+from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from ecdm.numerics.diffusion import Schedule
 
@@ -51,6 +53,17 @@ class Components:
     def factor(self) -> int:
         """Pixels per latent cell, a side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.unet.device
+
+    def to(self, device: torch.device) -> Components:
+        """Move the networks to a device; returns the components themselves."""
+        for name in NETWORKS:
+            getattr(self, name).to(device)
+        return self
 
     @torch.no_grad()
     def embed(self, captions: Sequence[str]) -> Tensor:
@@ -103,7 +116,7 @@ def load_foundation(folder: Path) -> Components:
 
 def _load_part(folder: Path, part: Any) -> Any:
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: missing component of the foundation, expected a {part.__name__} folder")
+        raise FileNotFoundError(f"{folder}: missing component of the foundation, expected {_kind(part)}")
     if folder.name in NETWORKS:
         return load_network(folder, part)
     with _readable(folder, part):
@@ -115,24 +128,56 @@ def load_network(folder: Path, part: Any) -> Any:
 
     Raises: ValueError naming the folder when anything is missing, unreadable or of another shape.
     """
-    kind = "dtype" if part is CLIPTextModel else "torch_dtype"
-    options: dict[str, Any] = {kind: torch.float32, "use_safetensors": True, "output_loading_info": True}
+    for pattern in ("config.json", "*.safetensors"):
+        if not any(folder.glob(pattern)):
+            raise ValueError(f"{folder}: found no {pattern}, expected {_kind(part)}")
+    options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
+    if part is CLIPTextModel:
+        # Its own error about shapes names none of them.
+        options |= {"dtype": torch.float32, "ignore_mismatched_sizes": True}
+    else:
+        options |= {"torch_dtype": torch.float32}
     with _readable(folder, part):
         network, info = part.from_pretrained(folder, **LOCAL, **options)
-        # The libraries fill what is missing with random numbers and go on.
-        missing = sorted(info["missing_keys"])
-        if missing:
-            raise ValueError(f"found no weights for {', '.join(missing)}")
+    # The libraries fill what is missing or does not fit with random numbers and go on.
+    for name, found, expected in sorted(info["mismatched_keys"]):
+        raise ValueError(f"{folder}: {name}: found shape {_plain(found)}, expected {_plain(expected)}")
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ValueError(f"{folder}: found no weights for {missing[0]} ({len(missing)} in all), expected {_kind(part)}")
     return network
+
+
+def _kind(part: Any) -> str:
+    return f"a folder of class {part.__name__}"
 
 
 @contextmanager
 def _readable(folder: Path, part: Any) -> Iterator[None]:
+    """Whatever a library cannot read becomes one ValueError with the first sentence of its reason."""
+    try:
+        with _quiet():
+            yield
+    except Exception as error:  # the libraries' own checks end in errors of any kind
+        reason = " ".join(str(error).replace(f"{folder}/", "").split()).partition(". ")[0].removesuffix(".")
+        raise ValueError(f"{folder}: found files that cannot be read ({reason}), expected {_kind(part)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' log lines and progress bars off standard error."""
+    logs: tuple[Any, Any] = (diffusers_logging, transformers_logging)
+    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    for log in logs:
+        log.set_verbosity(logging.CRITICAL + 1)
+        log.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{folder}: cannot be read as {part.__name__}: {reason}") from error
+    finally:
+        for log, (level, bars) in zip(logs, before, strict=True):
+            log.set_verbosity(level)
+            if bars:
+                log.enable_progress_bar()
 
 
 def _check(parts: Components, folder: Path) -> None:
@@ -144,12 +189,16 @@ def _check(parts: Components, folder: Path) -> None:
         ("unet", "cross_attention_dim", unet.cross_attention_dim, width),
         ("tokenizer", "entries", len(parts.tokenizer), text.vocab_size),
         ("tokenizer", "model_max_length", parts.tokenizer.model_max_length, text.max_position_embeddings),
+        # Losses and samplers take the networks' output for the noise.
+        ("scheduler", "prediction_type", parts.scheduler.config.prediction_type, "epsilon"),
     ]
     for name in ("controlnet_canny", "controlnet_inpaint"):
         branch = getattr(parts, name).config
         for key in ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim"):
             wanted.append((name, key, _plain(branch[key]), _plain(unet[key])))
         wanted.append((name, "conditioning_channels", branch.conditioning_channels, 3))
+        shrinks = 2 ** (len(branch.conditioning_embedding_out_channels) - 1)
+        wanted.append((name, "pixels per cell of the hint, a side (the vae's)", shrinks, parts.factor))
     for name, key, found, expected in wanted:
         if found != expected:
             raise ValueError(f"{folder / name}: {key}: found {found}, expected {expected}")

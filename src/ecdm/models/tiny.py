@@ -120,8 +120,3 @@ def train_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
     model = json.loads(trained.to_str())["model"]
     merges = [tuple(pair) for pair in model["merges"]]
     return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=TEXT_LENGTH)
-
-
-def parameter_count(module: torch.nn.Module) -> int:
-    """How many numbers a module holds."""
-    return sum(p.numel() for p in module.parameters())

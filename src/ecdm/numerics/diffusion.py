@@ -1,4 +1,4 @@
-"""Noise schedule, forward process and the conversions between x0, eps and v (eq. 1-5)."""
+"""Noise schedule, forward process and the conversions between x0 and eps (eq. 1-5)."""
 
 from __future__ import annotations
 
@@ -27,14 +27,6 @@ class Schedule:
         inside = bool(((values >= 0) & (values <= 1)).all())
         if not inside or bool((values.diff() > 0).any()):
             raise ValueError("alpha_bar: expected values in [0, 1] that do not increase")
-
-    @classmethod
-    def from_betas(cls, betas: Tensor) -> Schedule:
-        """Build the schedule whose step variances are `betas`, (T,) in (0, 1] (eq. 1)."""
-        if bool(((betas <= 0) | (betas > 1)).any()):
-            found = f"{float(betas.min())}..{float(betas.max())}"
-            raise ValueError(f"betas: expected values in (0, 1], found {found}")
-        return cls((1 - betas.detach().double()).cumprod(0))
 
     @property
     def steps(self) -> int:
@@ -84,24 +76,6 @@ def eps_from_x0(x_t: Tensor, t: int | Tensor, x0: Tensor, schedule: Schedule) ->
     """Solve eq. 2 for eps; needs t >= 0."""
     signal, noise = schedule.scales(t, x_t)
     return (x_t - signal * x0) / noise
-
-
-def v_from_x0_eps(x0: Tensor, t: int | Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
-    """Velocity sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0 (Salimans and Ho 2022)."""
-    signal, noise = schedule.scales(t, x0)
-    return signal * eps - noise * x0
-
-
-def x0_from_v(x_t: Tensor, t: int | Tensor, v: Tensor, schedule: Schedule) -> Tensor:
-    """Clean data from a velocity: sqrt(alpha_bar) x_t - sqrt(1 - alpha_bar) v."""
-    signal, noise = schedule.scales(t, x_t)
-    return signal * x_t - noise * v
-
-
-def eps_from_v(x_t: Tensor, t: int | Tensor, v: Tensor, schedule: Schedule) -> Tensor:
-    """Noise from a velocity: sqrt(1 - alpha_bar) x_t + sqrt(alpha_bar) v."""
-    signal, noise = schedule.scales(t, x_t)
-    return noise * x_t + signal * v
 
 
 def posterior_mean(x_t: Tensor, t: int | Tensor, eps: Tensor, schedule: Schedule) -> Tensor:

@@ -48,16 +48,14 @@ def sample(
     generator: Generators | None,
     eta: float = 0.0,
     after_step: Callable[[Tensor, int], Tensor] | None = None,
-    callback: Callable[[int, int, Tensor], None] | None = None,
 ) -> Tensor:
     """Run `steps` denoising steps from the noise `z` (b, ...) to clean data of its shape (eq. 7).
 
     `denoise(z, t)` gives the model output that the scheduler's prediction type names. `after_step(z, t)`
     returns the state to go on with, `t` being the level that the step has reached: the next timestep, -1
-    after the last one. `callback(i, t, z)` sees step i's own timestep and its final state. The scheduler
-    itself is left as it was. `generator`: one per sample makes a stochastic sampler (eta > 0) independent of
-    the batch's composition. ValueError for a number of steps outside 1..T, or an eta that the scheduler
-    cannot use.
+    after the last one. The scheduler itself is left as it was. `generator`: one per sample makes a stochastic
+    sampler (eta > 0) independent of the batch's composition. ValueError for a number of steps outside 1..T, or
+    an eta that the scheduler cannot use.
     """
     limit = int(scheduler.config["num_train_timesteps"])
     if not 1 <= steps <= limit:
@@ -67,13 +65,11 @@ def sample(
     extra = _step_arguments(scheduler, eta, generator)
     timesteps = [int(t) for t in scheduler.timesteps]
     with torch.no_grad():
-        for i, (t, reached) in enumerate(zip(timesteps, [*timesteps[1:], -1], strict=True)):
+        for t, reached in zip(timesteps, [*timesteps[1:], -1], strict=True):
             output = denoise(z, t).to(z.dtype)
             z = scheduler.step(output, t, z, return_dict=False, **extra)[0]
             if after_step is not None:
                 z = after_step(z, reached)
-            if callback is not None:
-                callback(i, t, z)
     return z
 
 

@@ -138,6 +138,9 @@ def _method(findings: Findings, setup: Setup) -> str:
         f"- **Training:** {setup.train_steps} steps from the same start, {trained}.",
         f"- **Sampling:** {SAMPLERS.get(setup.sampler, setup.sampler)}, {setup.steps} steps, guidance "
         f"{setup.guidance:g}, one output per image.",
+        "- **Blending:** a latent cell of which only a part is hidden counts as hole at noise level σ_t when more than "
+        "σ_t / 2 of its pixels are hidden; at the end every cell that touches the hole is the network's own. The paper "
+        "leaves the latent mask open.",
         "- **Values:** means of per-image values of 8-bit outputs in [0, 1]. *Pasted*: known pixels put "
         "back; *raw*: as decoded. *Hole* columns look at the hole's pixels alone.",
         f"- **Intervals:** {percent}, bootstrap over {drawn}, {setup.resamples} resamples.",

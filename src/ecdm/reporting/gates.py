@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SIGNS = {">=": "≥", "<=": "≤", "==": "="}
-
 
 @dataclass(frozen=True)
 class Gate:
@@ -39,7 +37,7 @@ class Gates:
 def read_gates(path: Path) -> Gates:
     """Read gates.json: `enforced` and `gates`, a mapping from names to entries.
 
-    Each entry has `holds` and may have value, bound, comparison (at least, where absent), interval, note.
+    Each entry has `holds` and may have value, bound (the least that holds), interval, note.
     Raises: FileNotFoundError without the file; ValueError naming the gate for another shape.
     """
     if not path.is_file():
@@ -64,10 +62,8 @@ def _gate(path: Path, name: str, entry: Any) -> Gate:
     if not isinstance(entry, dict):
         raise ValueError(f"{path}: {name}: found {entry!r}, expected a gate with value, bound and holds")
     holds = _flag(path, f"{name}.", entry, "holds")
-    sign, limit = str(entry.get("comparison") or ">="), _text(entry.get("bound"))
-    bound = f"{SIGNS.get(sign, sign)} {limit}" if limit else ""
-    found, interval = (_text(entry.get(key)) for key in ("value", "interval"))
-    return Gate(name, found, bound, interval, holds, _text(entry.get("note")))
+    found, bound, interval, note = (_text(entry.get(key)) for key in ("value", "bound", "interval", "note"))
+    return Gate(name, found, bound and f"≥ {bound}", interval, holds, note)
 
 
 def _text(value: Any) -> str:

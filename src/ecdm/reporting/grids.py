@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from ecdm.data.coco import CaptionedImage, load_image, read_split
+from ecdm.data.files import png_name
 from ecdm.reporting.figures import drawing, save
 from ecdm.reporting.labels import model_title
 
@@ -60,17 +61,9 @@ class Folders:
 def read_samples(folders: Folders, count: int) -> list[Sample]:
     """Read the first `count` images of the split, by ascending number, with masks and outputs.
 
-    Raises: FileNotFoundError without a file; ValueError naming it when it is no image or of another size.
+    Raises: as `read_split`; ValueError naming a picture that is missing, unreadable or of another size.
     """
-    path = folders.dataset / "annotations" / f"captions_{folders.split}.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    captions: dict[int, str] = {}
-    for annotation in sorted(content["annotations"], key=lambda item: int(item["id"])):
-        captions.setdefault(annotation["image_id"], annotation["caption"])
-    chosen = sorted(content["images"], key=lambda item: int(item["id"]))[:count]
-    return [_sample(folders, entry, captions.get(entry["id"], "")) for entry in chosen]
+    return [_sample(folders, image) for image in read_split(folders.dataset, folders.split)[:count]]
 
 
 def ablation_grid(samples: Sequence[Sample], path: Path, note: str = "") -> None:
@@ -158,23 +151,17 @@ def _wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, max(20, int(width / (ADVANCE * CAPTION_SIZE * DPI / 72))))
 
 
-def _sample(folders: Folders, entry: Mapping[str, object], caption: str) -> Sample:
-    name = f"{int(str(entry['id'])):012d}.png"
-    truth = _read(folders.dataset / folders.split / str(entry["file_name"]), "RGB")
-    hole = _read(folders.masks / name, "L", truth) >= 128
-    outputs = {title: _read(folder / name, "RGB", truth) for title, folder in folders.outputs.items()}
-    return Sample(caption, truth, hole, outputs)
+def _sample(folders: Folders, image: CaptionedImage) -> Sample:
+    name = png_name(image.id)
+    truth = load_image(folders.dataset / folders.split / image.file_name)
+    hole = _read(folders.masks / name, truth)[..., 0] >= 128
+    outputs = {title: _read(folder / name, truth) for title, folder in folders.outputs.items()}
+    return Sample(image.captions[0], truth, hole, outputs)
 
 
-def _read(path: Path, mode: str, like: Pixels | None = None) -> Pixels:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert(mode))
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{path}: not a readable image: {error}") from error
-    if like is not None and pixels.shape[:2] != like.shape[:2]:
-        found, expected = ("x".join(map(str, shape[1::-1])) for shape in (pixels.shape, like.shape))
+def _read(path: Path, truth: Pixels) -> Pixels:
+    pixels = load_image(path)
+    if pixels.shape != truth.shape:
+        found, expected = ("x".join(map(str, shape[1::-1])) for shape in (pixels.shape, truth.shape))
         raise ValueError(f"{path}: found {found} px, expected {expected} as its ground truth")
     return pixels

@@ -43,15 +43,30 @@ def history_paths(folder: Path, variants: Sequence[str], seeds: Sequence[int]) -
     return {run: folder / f"{run.variant}-{run.seed}" / "history.csv" for run in runs}
 
 
-def read_histories(paths: Mapping[Run, Path]) -> Histories:
-    """Read the runs' histories, series by name.
+def read_history(path: Path) -> dict[str, dict[int, float]]:
+    """A history.csv (step, name, value) as values by name and step.
 
-    Raises: FileNotFoundError without a file; ValueError naming file and line for a missing column, a value
-    that is no finite number, or a step given twice.
+    Raises: FileNotFoundError without the file; ValueError naming file and line for a missing column, a value
+    that is no finite number, a step given twice, or a name that cannot be a file's.
     """
+    series: dict[str, dict[int, float]] = {}
+    for place, row in read_rows(path, COLUMNS):
+        step, value = _parse(row, place)
+        points = series.setdefault(row["name"], {})
+        if step in points:
+            raise ValueError(f"{place}: a second value of {row['name']} at step {step}")
+        points[step] = value
+    odd = [name for name in series if not FILE_NAME.fullmatch(name)]
+    if odd:
+        raise ValueError(f"{path}: name {odd[0]!r}: expected letters, digits, dots and dashes alone")
+    return series
+
+
+def read_histories(paths: Mapping[Run, Path]) -> Histories:
+    """Read the runs' histories, series by name; raises like `read_history`."""
     histories: dict[str, dict[Run, Series]] = {}
     for run, path in paths.items():
-        for name, points in _read(path).items():
+        for name, points in read_history(path).items():
             steps = sorted(points)
             values = np.array([points[step] for step in steps], dtype=np.float64)
             histories.setdefault(name, {})[run] = Series(np.array(steps, dtype=np.int64), values)
@@ -78,20 +93,6 @@ def curve_csv(runs: Mapping[Run, Series]) -> str:
         for step, value in zip(series.steps, series.values, strict=True):
             writer.writerow((int(step), label, f"{value:.8g}"))
     return text.getvalue()
-
-
-def _read(path: Path) -> dict[str, dict[int, float]]:
-    series: dict[str, dict[int, float]] = {}
-    for place, row in read_rows(path, COLUMNS):
-        step, value = _parse(row, place)
-        points = series.setdefault(row["name"], {})
-        if step in points:
-            raise ValueError(f"{place}: a second value of {row['name']} at step {step}")
-        points[step] = value
-    odd = [name for name in series if not FILE_NAME.fullmatch(name)]
-    if odd:
-        raise ValueError(f"{path}: name {odd[0]!r}: expected letters, digits, dots and dashes alone")
-    return series
 
 
 def _parse(row: Mapping[str, str], place: str) -> tuple[int, float]:

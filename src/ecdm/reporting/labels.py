@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ecdm.data.scores import LOWER_IS_BETTER
+
 VARIANTS = {"baseline": "Baseline", "sail": "w/ SAIL", "acda": "w/ ACDA", "ours": "Ours"}
 REFERENCES = {
     "mean_fill": "Mean fill",
@@ -16,12 +18,16 @@ REFERENCES = {
 
 @dataclass(frozen=True)
 class Metric:
-    """A column: name in the score files, title, whether more is better, decimals that differences need."""
+    """A column: name in the score files, title, decimals that differences need."""
 
     name: str
     title: str
-    higher: bool
     decimals: int
+
+    @property
+    def higher(self) -> bool:
+        """Whether more is better."""
+        return self.name not in LOWER_IS_BETTER
 
     @property
     def heading(self) -> str:
@@ -31,13 +37,13 @@ class Metric:
 
 
 METRICS = (
-    Metric("psnr", "PSNR", True, 3),
-    Metric("ssim", "SSIM", True, 5),
-    Metric("l1", "Mean ℓ1", False, 5),
-    Metric("lpips", "LPIPS", False, 5),
-    Metric("lpips_random", "lpips_random", False, 5),
-    Metric("psnr_hole", "Hole PSNR", True, 3),
-    Metric("l1_hole", "Hole ℓ1", False, 5),
+    Metric("psnr", "PSNR", 3),
+    Metric("ssim", "SSIM", 5),
+    Metric("l1", "Mean ℓ1", 5),
+    Metric("lpips", "LPIPS", 5),
+    Metric("lpips_random", "lpips_random", 5),
+    Metric("psnr_hole", "Hole PSNR", 3),
+    Metric("l1_hole", "Hole ℓ1", 5),
 )
 
 

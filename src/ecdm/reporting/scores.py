@@ -11,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ecdm.data.scores import COLUMNS
 from ecdm.reporting.records import read_rows
-
-COLUMNS = ("dataset", "variant", "seed", "image_id", "bucket", "metric", "pasted", "value")
 
 
 class Cell(NamedTuple):

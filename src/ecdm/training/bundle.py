@@ -19,7 +19,7 @@ from ecdm.config import Fit as FitParams
 from ecdm.data.files import fresh_folder
 from ecdm.data.scenes import Scene
 from ecdm.models.classifier import AttributeClassifier
-from ecdm.models.foundation import PARTS, embed, load_network
+from ecdm.models.foundation import PARTS, embed, load_foundation, load_network
 from ecdm.models.tiny import tiny_scheduler, tiny_text_encoder, train_tokenizer
 from ecdm.training.pretrain import (
     Fit,
@@ -34,20 +34,23 @@ from ecdm.training.pretrain import (
     train_unet,
     train_vae,
 )
+from ecdm.training.sources import sources_digest
 
 KEY = "key.json"
+SOURCES = ("data", "models", "numerics", "training/bundle.py", "training/pretrain.py")
 
 
 class Bundle:
     """Trains what is missing in `work`, in order; later components see the earlier ones as saved, in fp16.
 
-    A component is kept as long as the settings it depends on stay as they were, so a run that was killed goes on
-    with the component it was at, and ends with the same files.
+    A component is kept as long as the settings it depends on, the code and torch's threads stay as they were, so a
+    run that was killed goes on with the component it was at, and ends with the same files.
     """
 
     def __init__(self, settings: Pretrain, canny: Canny, size: int, workers: int, work: Path, report: Report) -> None:
         self.settings, self.canny, self.size = settings, canny, size
         self.workers, self.work, self.report = workers, work, report
+        self.code = sources_digest(SOURCES)
 
     @cached_property
     def scenes(self) -> list[Scene]:
@@ -142,13 +145,14 @@ class Bundle:
         return Fit(fit.steps, fit.batch, fit.lr, self.settings.precision)
 
     def _part(self, name: str, fit: FitParams | None, before: list[str], train: Callable[[], Any]) -> None:
-        """Train and save one component unless the same settings have made it already."""
+        """Train and save one component unless the same settings and code have made it already."""
         s, folder = self.settings, self.work / name
         known: dict[str, Any] = {"seed": s.seed, "scenes": s.scenes, "precision": s.precision, "size": self.size}
         known |= {
             "fit": fit.model_dump() if fit else None,
             "before": [_key(self.work / part) for part in before],
         }
+        known |= {"code": self.code, "threads": torch.get_num_threads()}
         known |= {"canny": self.canny.model_dump()} if name == "controlnet_canny" else {}
         key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
         if _key(folder) != key:
@@ -157,16 +161,15 @@ class Bundle:
 
 
 def copy_foundation(source: Path, target: Path) -> None:
-    """Copy the components of a foundation folder, all or nothing.
+    """Check a foundation folder by loading it and copy its components, all or nothing.
 
-    Raises: FileNotFoundError naming a missing component.
+    Raises: FileNotFoundError naming a missing component, the gates' classifier included; ValueError naming one that
+    cannot be read or does not fit.
     """
-    names = [*PARTS, *(["classifier"] if (source / "classifier").is_dir() else [])]
-    for name in names:
-        if not (source / name).is_dir():
-            raise FileNotFoundError(f"{source / name}: missing component of the foundation")
+    load_foundation(source)
+    AttributeClassifier.load(source / "classifier")
     with fresh_folder(target) as folder:
-        for name in names:
+        for name in (*PARTS, "classifier"):
             shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns(KEY))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,12 +23,14 @@ from ecdm.models.branch import Branch, start_branch
 from ecdm.models.foundation import Components, load_foundation
 from ecdm.training.checkpoint import History
 from ecdm.training.folder import TrainFolder
-from ecdm.training.loop import Callbacks, Run, train
+from ecdm.training.loop import Callbacks, Run, is_main_process, train
 from ecdm.training.objective import Objective
 from ecdm.training.preview import preview
 from ecdm.training.probe import probe
+from ecdm.training.sources import sources_digest
 
 PROBE_REPEATS, PROBE_BATCH = 4, 16
+SOURCES = ("data", "methods", "models", "numerics", "training")
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,11 @@ class Live(Protocol):
 def run_experiment(variant: VariantSettings, settings: Train, seed: int, paths: Paths, live: Live) -> None:
     """Train one variant and write weights, history.csv, samples/<step>.png, and the probe of its frequency tokens.
 
-    A killed run goes on from its last checkpoint, with the same result; the checkpoint is dropped at the end.
+    A killed run goes on from its last checkpoint, with the same result; the checkpoint is dropped at the end. Of
+    several processes the main one alone reports and writes.
     Raises: FileNotFoundError or ValueError naming the input at fault.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else CUDA refuses to be deterministic
     torch.use_deterministic_algorithms(True)
     components = load_foundation(paths.foundation)
     branch = start_branch(components, variant.acda, seed)
@@ -88,8 +93,13 @@ def run_experiment(variant: VariantSettings, settings: Train, seed: int, paths: 
     )
     pictures = paths.checkpoint.with_name(f"{paths.checkpoint.stem}-{run.key[:12]}")
     history = train(run, _callbacks(run, components, seed, pictures, live))
+    if is_main_process():
+        _write(run, history, pictures, paths)
+
+
+def _write(run: Run, history: History, pictures: Path, paths: Paths) -> None:
     with fresh_folder(paths.output) as folder:
-        branch.save(folder / "weights")
+        run.branch.save(folder / "weights")
         _write_history(folder / "history.csv", history)
         for picture in sorted(pictures.glob("*.png")):
             (folder / "samples").mkdir(exist_ok=True)
@@ -125,8 +135,8 @@ def _callbacks(run: Run, components: Components, seed: int, pictures: Path, live
 
 
 def _key(variant: VariantSettings, settings: Train, seed: int, paths: Paths) -> str:
-    """Names the inputs of a run, so that a checkpoint of other inputs is not resumed."""
-    known = [variant.model_dump(), settings.model_dump(), seed]
+    """Names what a run is made of, so that a checkpoint of other inputs, code or threads is not resumed."""
+    known = [variant.model_dump(), settings.model_dump(), seed, sources_digest(SOURCES), torch.get_num_threads()]
     files = []
     for split in ("train", "validation"):
         files += [paths.latents / f"{split}.safetensors", captions_file(paths.data, split)]

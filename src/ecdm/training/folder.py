@@ -38,9 +38,13 @@ class TrainFolder:
     def _stored(self):  # type: ignore[no-untyped-def]
         return safe_open(self.moments, "pt").get_slice("moments")
 
+    def numbers(self, start: int, count: int) -> list[int]:
+        """Which samples stand at positions `start` to `start + count` of the endless, seeded order."""
+        return sample_order(self.seed, len(self.samples), start, count)
+
     def positions(self, start: int, count: int) -> TrainBatch:
-        """The batch at positions `start` to `start + count` of the endless, seeded order of samples."""
-        numbers = sample_order(self.seed, len(self.samples), start, count)
+        """The batch at these positions."""
+        numbers = self.numbers(start, count)
         return self.batch(numbers, [self._draw(n, start + i) for i, n in enumerate(numbers)])
 
     def _draw(self, number: int, position: int) -> Draw:
@@ -50,14 +54,14 @@ class TrainFolder:
         return draw(self.seed, self.samples.images[number].id, position, latent, size, steps, self.text_dropout)
 
     def batch(self, numbers: Sequence[int], draws: Sequence[Draw]) -> TrainBatch:
-        """The batch of these samples under these draws."""
+        """The batch of these samples under these draws, on the device of the components."""
         samples = [self.samples[n] for n in numbers]
         moments = torch.stack([self._stored[n] for n in numbers])
         captions = [
             s.captions[int(d.caption * len(s.captions))] if d.keep_text else ""
             for s, d in zip(samples, draws, strict=True)
         ]
-        return TrainBatch(
+        batch = TrainBatch(
             z0=self.parts.latents(moments, torch.stack([d.posterior for d in draws])),
             eps=torch.stack([d.eps for d in draws]),
             t=torch.tensor([d.t for d in draws]),
@@ -66,6 +70,7 @@ class TrainFolder:
             masks=torch.stack([d.mask for d in draws]),
             edges=torch.stack([s.edges for s in samples if s.edges is not None]),
         )
+        return batch.to(self.parts.device)
 
     def fixed(self, count: int) -> TrainBatch:
         """The first `count` samples under draws that stay the same at every call, with their captions."""

@@ -15,8 +15,12 @@ from ecdm.models.foundation import Components
 def write_moments(data: Path, split: str, components: Components, path: Path, batch: int) -> None:
     """Write `moments` (n, 2c, h/f, w/f) float32, mean and log-variance, in the order of the image ids."""
     samples = CaptionedFolder(data, split)
-    parts = []
+    moments = torch.empty(0)
     for start in tqdm(range(0, len(samples), batch), desc=f"latents, {split}", disable=None):
         rows = range(start, min(start + batch, len(samples)))
-        parts.append(components.moments(torch.stack([samples[i].image for i in rows])))
-    save_file({"moments": torch.cat(parts).contiguous()}, path)
+        part = components.moments(torch.stack([samples[i].image for i in rows]))
+        if not start:
+            # Filled in place: whole data sets of moments take gigabytes, parts and their sum twice as many.
+            moments = torch.empty(len(samples), *part.shape[1:])
+        moments[rows.start : rows.stop] = part
+    save_file({"moments": moments}, path)

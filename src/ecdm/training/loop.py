@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 from tqdm import tqdm
@@ -18,7 +18,7 @@ from ecdm.config import Train
 from ecdm.models.branch import Branch
 from ecdm.training.checkpoint import History, State, load_state, save_state
 from ecdm.training.folder import TrainFolder
-from ecdm.training.objective import Objective, Terms
+from ecdm.training.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,16 @@ class Run:
 def train(run: Run, callbacks: Callbacks) -> History:
     """Train, resuming where the checkpoint stands; leaves the moving average in the branch, frozen.
 
+    Branch and foundation move to accelerate's device. Of several processes the main one alone validates, reports and
+    saves; its losses are those of its own share of the batch.
     Returns every (step, name, value) reported, those before a resume included.
-    Raises: ValueError when a loss is not finite.
+    Raises: ValueError when a loss or a gradient is not finite.
     """
     settings = run.settings
     accelerator = Accelerator(
         gradient_accumulation_steps=settings.accumulation, mixed_precision=settings.precision, cpu=_on_cpu()
     )
+    run.objective.parts.to(accelerator.device)
     optimiser = torch.optim.AdamW(
         run.branch.groups(settings.lr, run.acda_lr), weight_decay=settings.weight_decay, fused=True
     )
@@ -63,7 +66,8 @@ def train(run: Run, callbacks: Callbacks) -> History:
     if load_state(run.checkpoint, run.key, state):
         average.optimization_step = state.step
     base = [float(group["lr"]) for group in optimiser.param_groups]
-    bar = tqdm(total=settings.steps, initial=state.step, desc="train", disable=not accelerator.is_main_process)
+    hidden = None if is_main_process() else True
+    bar = tqdm(total=settings.steps, initial=state.step, desc="train", disable=hidden)
     while state.step < settings.steps:
         for group, lr in zip(optimiser.param_groups, base, strict=True):
             group["lr"] = lr * min(1.0, (state.step + 1) / (settings.warmup + 1))
@@ -71,8 +75,10 @@ def train(run: Run, callbacks: Callbacks) -> History:
         average.step(parameters)
         state.step += 1
         bar.update()
-        _after(run, callbacks, state, average, row)
+        if is_main_process():
+            _after(run, callbacks, state, average, row)
     bar.close()
+    accelerator.wait_for_everyone()
     average.copy_to(parameters)
     run.branch.requires_grad_(False).eval()
     return state.history
@@ -89,10 +95,11 @@ def _step(run: Run, accelerator: Accelerator, wrapped: Any, optimiser: Any, step
         with accelerator.accumulate(wrapped):
             with accelerator.autocast():
                 terms = run.objective(run.branch, batch, wrapped)
-            _check_finite(terms, step)
+            _check_finite("loss", terms.loss.item(), step)
             accelerator.backward(terms.loss)
             if accelerator.sync_gradients:
                 norm = float(accelerator.clip_grad_norm_(run.branch.parameters(), settings.max_grad_norm))
+                _check_finite("gradient norm", norm, step)
             optimiser.step()
             optimiser.zero_grad()
         rows.append(terms)
@@ -134,13 +141,18 @@ def validation_loss(run: Run) -> float:
     return float(run.objective(run.branch, batch).per_sample.mean())
 
 
-def _check_finite(terms: Terms, step: int) -> None:
-    if not math.isfinite(terms.loss.item()):
-        raise ValueError(f"step {step}: found loss {terms.loss.item()}, expected a finite number")
+def _check_finite(name: str, value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise ValueError(f"step {step}: found {name} {value}, expected a finite number")
 
 
 def _mean(values: list[Tensor]) -> float:
     return float(torch.stack([v.detach().float() for v in values]).mean())
+
+
+def is_main_process() -> bool:
+    """Whether this process reports and writes: the only one does, and the first of those that accelerate started."""
+    return bool(PartialState(cpu=_on_cpu()).is_main_process)
 
 
 def _on_cpu() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -26,6 +26,10 @@ class TrainBatch:
     images: Tensor
     masks: Tensor
     edges: Tensor
+
+    def to(self, device: torch.device) -> TrainBatch:
+        """The same batch on a device."""
+        return TrainBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Objective:
     ) -> Terms:
         """Loss terms; `forward` is the branch as wrapped for several processes, when it is.
 
-        `swapped` hands every sample its neighbour's frequency signal: a probe of what the tokens are worth.
+        `swapped` hands every sample the frequency signal of the one before it, the first that of the last: a probe of
+        what the tokens are worth.
         """
         z = q_sample(batch.z0, batch.t, batch.eps, self.schedule)
         with torch.no_grad():

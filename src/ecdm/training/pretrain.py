@@ -188,7 +188,7 @@ def train_branch(
 
 
 def _branch_groups(branch: Any) -> list[tuple[list[nn.Parameter], float]]:
-    """The copied layers, and, ten times as fast, those that start from nothing: hint embedding, zero convolutions."""
+    """The copied layers, and, FRESH_LAYERS times as fast, the new ones: hint embedding and zero convolutions."""
     fresh = [p for name, p in branch.named_parameters() if name.startswith("controlnet_")]
     copied = [p for name, p in branch.named_parameters() if not name.startswith("controlnet_")]
     return [(copied, 1.0), (fresh, FRESH_LAYERS)]

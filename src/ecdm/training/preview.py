@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ecdm.config import Generate
 from ecdm.data.dataset import Batch
+from ecdm.data.sheets import sheet
 from ecdm.methods.base import generator_for
 from ecdm.methods.ours import variant
 from ecdm.models.branch import Branch
 from ecdm.models.foundation import Components
 from ecdm.numerics.masks import masked_image
-from ecdm.numerics.metrics import to_uint8
 from ecdm.numerics.samplers import paste
 from ecdm.training.folder import TrainFolder
 
@@ -27,11 +26,5 @@ def preview(
     batch = Batch(fixed.images, fixed.masks, [s.captions[0] for s in samples], [s.id for s in samples])
     generators = [generator_for(seed, "preview", number) for number in batch.ids]
     output = variant("preview", components, branch, sampling).inpaint(batch, generators)
-    rows = (
-        masked_image(batch.images, batch.masks, 0.5),
-        paste(output, batch.images, batch.masks),
-        batch.images,
-    )
-    stacked = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
-    picture: NDArray[np.uint8] = to_uint8(stacked).permute(1, 2, 0).numpy()
-    return picture
+    given, pasted = masked_image(batch.images, batch.masks, 0.5), paste(output, batch.images, batch.masks)
+    return sheet([given, pasted, batch.images])

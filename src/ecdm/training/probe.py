@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ecdm.models.branch import Branch
@@ -13,7 +15,10 @@ from ecdm.training.objective import Objective
 
 @dataclass(frozen=True)
 class Probe:
-    """RMS of the two attention terms, and L_simple per sample with the image's own and with another's tokens."""
+    """RMS of the two attention terms; L_simple per image, mean over the repeats, in the order of the image ids.
+
+    `own` is measured with an image's own frequency tokens, `other` with another image's.
+    """
 
     rms_text: float
     rms_frequency: float
@@ -25,17 +30,23 @@ class Probe:
 def probe(branch: Branch, objective: Objective, data: TrainFolder, repeats: int, batch: int) -> Probe:
     """Measure on the whole of `data`, `repeats` times under draws of their own; both losses share every draw.
 
-    The other image's signal is the next one's in the batch, each under its own mask.
+    The other image is the previous one in the batch, the last one for the first, under its own mask. No image is
+    twice in a batch of at most `batch`; the repeats of an image are one value, since they are not independent.
     """
-    own, other, text, frequency = [], [], [], []
-    branch.record(True)
     count = len(data.samples)
-    for start in range(0, repeats * count, batch):
-        part = data.positions(start, min(batch, repeats * count - start))
-        own += objective(branch, part).per_sample.tolist()
-        rms = branch.rms()
-        text.append(rms[0])
-        frequency.append(rms[1])
-        other += objective(branch, part, swapped=True).per_sample.tolist()
+    own, other = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+    text, frequency = [], []
+    branch.record(True)
+    for repeat in range(repeats):
+        for rows in np.array_split(np.arange(count), math.ceil(count / batch)):
+            start = repeat * count + int(rows[0])
+            numbers, part = data.numbers(start, len(rows)), data.positions(start, len(rows))
+            own[numbers] += objective(branch, part).per_sample.double().cpu()
+            rms = branch.rms()
+            text.append(rms[0])
+            frequency.append(rms[1])
+            other[numbers] += objective(branch, part, swapped=True).per_sample.double().cpu()
     branch.record(False)
-    return Probe(sum(text) / len(text), sum(frequency) / len(frequency), own, other)
+    return Probe(
+        sum(text) / len(text), sum(frequency) / len(frequency), (own / repeats).tolist(), (other / repeats).tolist()
+    )
