@@ -189,6 +189,7 @@ def made_tree(tmp_path_factory: pytest.TempPathFactory, foundation_folder: Path,
     write_photos(data / "photos", 32)
     for name in ("scenes", "photos"):
         write_masks(data / name, "test", name, [*BUCKETS, "wide", "narrow"], build / "masks" / name, 0, 1)
+    write_masks(data / "scenes", "validation", "validation", BUCKETS, build / "masks" / "validation", 0, 1)
     for split in SPLITS:
         write_edges(data / "scenes", split, build / "edges" / "scenes", 100, 200, 1)
     shutil.copytree(foundation_folder, build / "foundation")
