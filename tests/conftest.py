@@ -49,6 +49,7 @@ SMALL: dict[str, Any] = {
         "accumulation": 1,
         "lr": 1e-3,
         "warmup": 1,
+        "schedule": "cosine",
         "weight_decay": 0.01,
         "max_grad_norm": 1.0,
         "ema_decay": 0.98,

@@ -152,6 +152,7 @@ class Train(Section):
     accumulation: Count
     lr: Positive
     warmup: Annotated[int, Field(ge=0)]
+    schedule: Literal["constant", "cosine"]
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Positive
     ema_decay: Annotated[float, Field(ge=0, lt=1)]

@@ -239,11 +239,33 @@ def test_the_encoder_makes_one_token_of_sixteen_pixels_squared() -> None:
     assert not tokens.any()
     torch.nn.init.normal_(encoder.last.weight)
     small = normal(1, 2, 6, 32, 48)
+    small[:, :3] += 1  # the encoder counts amplitudes from the lowest, -1
     maps = encoder.last(encoder.body(small))
-    assert torch.equal(encoder(small)[:, 1 * 3 + 2], maps[:, :, 1, 2])
+    small[:, :3] -= 1
+    assert torch.allclose(encoder(small)[:, 1 * 3 + 2], maps[:, :, 1, 2], rtol=1e-4, atol=1e-4)
 
 
-def test_the_projections_have_no_bias(parts: Any) -> None:
+def test_an_empty_spectrum_gives_no_token_and_unlike_ones_unlike_tokens() -> None:
+    torch.manual_seed(0)
+    encoder = FrequencyEncoder(channels=3, width=96, downsamplings=4)
+    torch.nn.init.normal_(encoder.last.weight)
+    empty = torch.cat([torch.full((1, 3, 128, 128), -1.0), torch.zeros(1, 3, 128, 128)], dim=1)
+    assert not encoder(empty).any()
+    stripes, noise = empty.clone(), empty.clone()
+    stripes[:, :, 64, 84] = stripes[:, :, 64, 44] = 1.0
+    noise[:, :3] += 0.1
+    first, second = encoder(torch.cat([stripes, noise])).detach()
+    common = (first + second) / 2
+    assert float((first - common).square().mean()) > 0.1 * float(common.square().mean())
+
+
+def test_the_projections_start_as_copies_of_the_texts_and_have_no_bias(parts: Any) -> None:
     branch = start_branch(parts, IMAGE, 0)
     assert branch.acda is not None
-    assert all(layer.bias is None for layer in (*branch.acda.to_k, *branch.acda.to_v))
+    modules = dict(branch.controlnet.named_modules())
+    texts = [modules[name] for name in sorted(LAYERS)]
+    for layers, name in ((branch.acda.to_k, "to_k"), (branch.acda.to_v, "to_v")):
+        for layer, text in zip(layers, texts, strict=True):
+            assert layer.bias is None
+            assert torch.equal(layer.weight, getattr(text, name).weight)
+            assert layer.weight.data_ptr() != getattr(text, name).weight.data_ptr()

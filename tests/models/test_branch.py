@@ -94,7 +94,7 @@ def test_the_seed_decides_the_new_weights_and_nothing_else(parts: Any) -> None:
     assert other.acda is not None
     new, same, changed = (acda.state_dict() for acda in (first.acda, again.acda, other.acda))
     assert all(torch.equal(new[name], same[name]) for name in new)
-    assert not torch.equal(new["to_k.0.weight"], changed["to_k.0.weight"])
+    assert not torch.equal(new["encoder.body.0.weight"], changed["encoder.body.0.weight"])
     start = parts.controlnet_inpaint.state_dict()
     assert all(torch.equal(value, other.controlnet.state_dict()[name]) for name, value in start.items())
 

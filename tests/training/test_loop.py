@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -220,13 +221,24 @@ def test_the_history_holds_what_belongs_to_the_variant(make_run: Make, variant: 
     assert found.keys() == expected
     assert list(found["loss"]) == [1, 3, 5]
     assert list(found["validation_loss"]) == [3, 5]
-    assert list(found["lr"].values()) == pytest.approx([5e-4, 1e-3, 1e-3])
+    assert list(found["lr"]) == [1, 3, 5]
     for step, loss in found["loss"].items():
         soft = found["loss_soft"][step] if "loss_soft" in found else 0.0
         assert loss == pytest.approx(found["loss_simple"][step] + 0.3 * soft, rel=1e-5)
     if "rms_frequency" in found:
         assert found["rms_frequency"][1] == 0
         assert min(found["rms_frequency"][3], found["rms_text"][1]) > 0
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_learning_rate_rises_and_stays_or_falls_along_a_cosine(make_run: Make, schedule: str) -> None:
+    run = make_run(schedule=schedule, steps=6, warmup=2, log_every=1, lr=1e-3)
+    shares = {
+        "constant": [1 / 3, 2 / 3, 1, 1, 1, 1],
+        "cosine": [1 / 3, 2 / 3, 1, *((1 + math.cos(math.pi * k / 4)) / 2 for k in (1, 2, 3))],
+    }
+    found = by_name(train(run, Callbacks(lambda step, values: None, lambda step, branch: None)))["lr"]
+    assert list(found.values()) == pytest.approx([1e-3 * share for share in shares[schedule]])
 
 
 def nothing(loss: Tensor) -> Tensor:

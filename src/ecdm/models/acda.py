@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from torch.nn import functional as F
 from ecdm.numerics.frequency import frequency_features
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+# Initial weight of the phase beside the amplitude's: in most bins the phase is noise.
+PHASE = 0.3
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,11 @@ class AcdaConfig:
 
 
 class FrequencyEncoder(nn.Module):
-    """Amplitude and phase (b, 2c, h, w) → tokens (b, h·w / 4ⁿ, width) by n stride-2 convolutions.
+    """Amplitude and phase (b, 2c, h, w) in [−1, 1] → tokens (b, h·w / 4ⁿ, width) by n stride-2 convolutions.
 
-    The last convolution starts at zero, so that the second attention term does too.
+    The last convolution starts at zero, so that the second attention term does too. The others start at He's scale,
+    which keeps what differs between images through the layers, and without a bias, so that an empty spectrum
+    (amplitude −1, phase 0) gives nothing.
     """
 
     def __init__(self, channels: int, width: int, downsamplings: int) -> None:
@@ -45,12 +50,19 @@ class FrequencyEncoder(nn.Module):
         for before, after in zip(sizes, [*sizes[1:], width], strict=True):
             layers += [nn.Conv2d(before, after, 3, padding=1, stride=2), nn.SiLU()]
         self.body = nn.Sequential(*layers)
+        for layer in self.body:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            self.body[0].weight[:, channels:] *= PHASE  # type: ignore[operator, index]
         self.last = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
-        tokens: Tensor = self.last(self.body(features))
+        amplitude, phase = features.chunk(2, dim=1)
+        tokens: Tensor = self.last(self.body(torch.cat([amplitude + 1, phase], dim=1)))
         return tokens.flatten(2).transpose(1, 2)
 
 
@@ -109,15 +121,18 @@ class AcdaProcessor:
 
 
 class Acda(nn.Module):
-    """All parameters that ACDA adds to a branch: the frequency encoder and k', v' of each input-block layer."""
+    """All parameters that ACDA adds to a branch: the frequency encoder and k', v' of each input-block layer.
+
+    k' and v' start as copies of the text's k and v, as adapters with decoupled attention do (IP-Adapter).
+    """
 
     def __init__(self, config: AcdaConfig, branch: ControlNetModel) -> None:
         super().__init__()
         self.config = config
         self.encoder = FrequencyEncoder(config.channels, config.width, config.downsamplings)
         layers = _cross_attentions(branch)
-        self.to_k = nn.ModuleList([nn.Linear(config.width, a.inner_dim, bias=False) for a in layers.values()])
-        self.to_v = nn.ModuleList([nn.Linear(config.width, a.inner_dim, bias=False) for a in layers.values()])
+        self.to_k = nn.ModuleList([copy.deepcopy(a.to_k) for a in layers.values()])
+        self.to_v = nn.ModuleList([copy.deepcopy(a.to_v) for a in layers.values()])
 
     def attach(self, branch: ControlNetModel) -> list[AcdaProcessor]:
         """Put the processors into the branch; its own state dict stays that of a plain ControlNet."""

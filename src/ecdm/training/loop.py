@@ -59,18 +59,18 @@ def train(run: Run, callbacks: Callbacks) -> History:
     optimiser = torch.optim.AdamW(
         run.branch.groups(settings.lr, run.acda_lr), weight_decay=settings.weight_decay, fused=True
     )
+    base = [float(group["lr"]) for group in optimiser.param_groups]
     wrapped, prepared = accelerator.prepare(run.branch, optimiser)
     parameters = [p for p in run.branch.parameters() if p.requires_grad]
     average = EMAModel(parameters, decay=settings.ema_decay, use_ema_warmup=True, power=2 / 3)
     state = State(parameters, average.shadow_params, optimiser, 0, [])
     if load_state(run.checkpoint, run.key, state):
         average.optimization_step = state.step
-    base = [float(group["lr"]) for group in optimiser.param_groups]
     hidden = None if is_main_process() else True
     bar = tqdm(total=settings.steps, initial=state.step, desc="train", disable=hidden)
     while state.step < settings.steps:
         for group, lr in zip(optimiser.param_groups, base, strict=True):
-            group["lr"] = lr * min(1.0, (state.step + 1) / (settings.warmup + 1))
+            group["lr"] = lr * _share_of_lr(settings, state.step)
         row = _step(run, accelerator, wrapped, prepared, state.step)
         average.step(parameters)
         state.step += 1
@@ -82,6 +82,15 @@ def train(run: Run, callbacks: Callbacks) -> History:
     average.copy_to(parameters)
     run.branch.requires_grad_(False).eval()
     return state.history
+
+
+def _share_of_lr(settings: Train, step: int) -> float:
+    """Factor of the learning rate: a linear rise over the warm-up, then constant or half a cosine down to 0."""
+    rise = min(1.0, (step + 1) / (settings.warmup + 1))
+    if settings.schedule == "constant":
+        return rise
+    done = max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return rise * (1 + math.cos(math.pi * done)) / 2
 
 
 def _step(run: Run, accelerator: Accelerator, wrapped: Any, optimiser: Any, step: int) -> dict[str, float]:
