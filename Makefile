@@ -31,7 +31,7 @@ repro: setup
 	@touch .venv/.started
 	@dvc repro; code=$$?; \
 	if [ -n "$$(find dvc.lock runs -type f -newer .venv/.started 2>/dev/null)" ]; then \
-		for command in "sync" "timing --since .venv/.started"; do \
+		for command in "sync" "report" "timing --since .venv/.started"; do \
 			ecdm $$command || test $$code -ne 0 || code=2; \
 		done; \
 	fi; exit $$code
@@ -40,6 +40,7 @@ smoke: setup
 	@python tests/smoke.py
 
 test: setup
+	@tests/system-packages.sh
 	@python -m pytest
 
 lint: setup

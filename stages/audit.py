@@ -10,13 +10,13 @@ import torch
 from ecdm.config import load_params
 from ecdm.data.dataset import image_tensor
 from ecdm.data.files import fresh_folder, save_png
-from ecdm.data.masks import largest_bucket
 from ecdm.data.sheets import sheet
 from ecdm.evaluation.audit import Audit
 from ecdm.evaluation.generate import Job
 from ecdm.models.classifier import AttributeClassifier
 from ecdm.models.foundation import load_foundation
 from ecdm.models.perceptual import load_perceptual
+from ecdm.numerics.buckets import largest_bucket
 from ecdm.stage import run
 
 SCENES, MASKS, EDGES = Path("data/scenes"), Path("build/masks"), Path("build/edges/scenes")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ecdm.config import load_params
-from ecdm.data.masks import largest_bucket
 from ecdm.evaluation.gates import Judge, as_json, as_table
+from ecdm.numerics.buckets import largest_bucket
 from ecdm.stage import run
 
 AUDIT, PROBE, REPORT = Path("build/audit/values.json"), Path("build/probe"), Path("reports/gates.json")

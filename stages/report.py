@@ -1,35 +1,36 @@
-"""Stage report: scores, histories, gates and images of the ablation → tables and figures under reports/."""
+"""Stage report: scores, histories, gates, costs and images of the ablation → tables, figures, page under reports/."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ecdm import stage
 from ecdm.config import Params, load_params
 from ecdm.data.files import fresh_entries
-from ecdm.reporting.ablation import DATASET, PHOTOS, Findings, Setup, digests, files
-from ecdm.reporting.figures import bars, curves
+from ecdm.numerics.buckets import largest_bucket
+from ecdm.reporting.ablation import Findings, Setup, digests, files
+from ecdm.reporting.drawings import draw
 from ecdm.reporting.gates import read_gates
-from ecdm.reporting.grids import Folders, Sample, ablation_grid, read_samples
+from ecdm.reporting.grids import read_grids
 from ecdm.reporting.histories import curve_csv, history_paths, read_histories
-from ecdm.reporting.labels import bucket_title
-from ecdm.reporting.scores import Scores, read_scores, score_paths
-from ecdm.reporting.summary import Bootstrap, pooled
+from ecdm.reporting.material import Material
+from ecdm.reporting.page import report_page
+from ecdm.reporting.provenance import read_inputs
+from ecdm.reporting.scores import read_scores, score_paths
+from ecdm.reporting.summary import Bootstrap
 
 DATA, BUILD, REPORTS = Path("data"), Path("build"), Path("reports")
-GATES, ROWS = REPORTS / "gates.json", 6
+GATES = REPORTS / "gates.json"
+MADE = ("masks", "variants", "train", "generate", "scores", "cost")
+INPUTS = [DATA / "scenes", DATA / "photos", *(BUILD / name for name in MADE), GATES]
 
 
-def read_grids(params: Params, scores: Scores) -> dict[str, tuple[list[Sample], str]]:
-    """Rows and footnote of each grid by name; no rows where nothing was scored."""
-    shown = {f"ablation_{bucket}": (DATASET, bucket) for bucket in scores.buckets_of(DATASET)}
-    shown["photos"] = (PHOTOS, params.masks.buckets[-1])
-    grids = {}
-    for name, (dataset, bucket) in shown.items():
-        folders = Folders.of(DATA, BUILD, dataset, bucket, params.variants, params.seeds[0])
-        samples = read_samples(folders, ROWS) if (dataset, bucket) in scores.images else []
-        grids[name] = samples, f"Hole: {bucket_title(bucket)}. Outputs pasted, seed {params.seeds[0]}."
-    return grids
+def used(params: Params) -> dict[str, Any]:
+    """What the page lists of params.yaml: all that this stage depends on."""
+    sections = {"train": params.train, "generate": params.generate, "evaluate": params.evaluate}
+    lists = {"seed": params.seed, "seeds": params.seeds, "variants": params.variants}
+    return {**lists, "masks.buckets": params.masks.buckets, **{k: v.model_dump() for k, v in sections.items()}}
 
 
 def main() -> None:
@@ -38,20 +39,20 @@ def main() -> None:
     judged, sampling, runs = params.evaluate, params.generate, (params.variants, params.seeds)
     scores = read_scores(BUILD / "scores", *runs, params.masks.buckets)
     paths = history_paths(BUILD / "train", *runs)
-    histories, gates, grids = read_histories(paths), read_gates(GATES), read_grids(params, scores)
+    histories, gates = read_histories(paths), read_gates(GATES)
+    grids = read_grids(DATA, BUILD, scores, params.seeds[0], largest_bucket(params.masks.buckets))
     findings = Findings.of(scores, gates, Bootstrap(judged.resamples, judged.level, params.seed))
     sampled = (sampling.sampler, sampling.steps, sampling.guidance)
     setup = Setup(*sampled, params.train.steps, judged.resamples, judged.level)
-    inputs = digests([*score_paths(BUILD / "scores", *runs), *paths.values(), GATES])
+    shown = Material.read(BUILD, REPORTS, params.variants, histories, grids, read_inputs(INPUTS), used(params))
     texts = {f"curves/{name}.csv": curve_csv(series) for name, series in histories.items()}
+    texts |= files(findings, setup, digests([*score_paths(BUILD / "scores", *runs), *paths.values(), GATES]))
+    texts["report.html"] = report_page(findings, setup, shown)
     with fresh_entries(REPORTS) as folder:
         (folder / "curves").mkdir()
-        for name, text in (texts | files(findings, setup, inputs)).items():
+        for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-        for name, (samples, note) in grids.items():
-            ablation_grid(samples, folder / "grids" / f"{name}.png", note)
-        curves(histories, folder / "curves.png")
-        bars(pooled(findings.changes), findings.buckets, findings.metrics, folder / "differences.png")
+        draw(folder, findings, histories, grids)
 
 
 if __name__ == "__main__":

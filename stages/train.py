@@ -12,6 +12,7 @@ from ecdm.tracker import NullTracker
 from ecdm.tracking import stage_tracker
 from ecdm.training.experiment import Paths, run_experiment
 from ecdm.training.loop import is_main_process
+from ecdm.training.pace import Paced
 
 
 def main(variant: str, seed: int) -> None:
@@ -21,7 +22,7 @@ def main(variant: str, seed: int) -> None:
     # Of several processes one alone reports.
     tracked = stage_tracker(f"train@{variant}-{seed}") if is_main_process() else nullcontext(NullTracker())
     with tracked as tracker:
-        run_experiment(settings, params.train, seed, Paths.of(variant, seed), tracker)
+        run_experiment(settings, params.train, seed, Paths.of(variant, seed), Paced(tracker, params.train))
 
 
 if __name__ == "__main__":

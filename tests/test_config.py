@@ -59,9 +59,9 @@ def test_params_are_frozen() -> None:
 
 def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    assert "lr: 0.0001 " in text or "lr: 0.0001\n" in text
+    assert "lr: 0.0005 " in text
     path = tmp_path / "params.yaml"
-    path.write_text(text.replace("lr: 0.0001", "lr: 1e-4"), encoding="utf-8")
+    path.write_text(text.replace("lr: 0.0005", "lr: 5e-4"), encoding="utf-8")
     assert load_params(path) == load_params(ROOT / "params.yaml")
 
 

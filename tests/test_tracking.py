@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -18,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from servers import end, free_port, serving
 
 from ecdm import tracking
 from ecdm.address import unreachable
+from ecdm.mlflow_run import BATCH, MLflowTracker
 from ecdm.tracker import NullTracker
-from ecdm.tracking import BATCH, KEY, MLflowTracker, Store, stage_tracker
+from ecdm.tracking import KEY, Store, stage_tracker
 
 PICTURE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
@@ -100,6 +100,7 @@ def test_a_resumed_run_repeats_nothing(root: Path, tmp_path: Path) -> None:
         tracker.tags({"dvc_lock": "x"})
         tracker.close()
     assert tracker.written == {"runs": 0, "metrics": 2, "images": 2}
+    assert tracker.client.get_run(tracker.run_id).data.tags["mlflow.loggedImages"] == "True"
     assert [step for step, _ in _history(tracker, "loss")] == [0, 1, 2, 3, 4]
     images = [file.path for file in tracker.client.list_artifacts(tracker.run_id, "images")]
     assert len([path for path in images if path.endswith(".png")]) == 5
@@ -108,6 +109,18 @@ def test_a_resumed_run_repeats_nothing(root: Path, tmp_path: Path) -> None:
     tracker.artifact(report, "reports")
     (file,) = tracker.client.list_artifacts(tracker.run_id, "reports")
     assert (file.path, file.file_size) == ("reports/table.md", len("changed"))
+
+
+def test_of_two_runs_made_at_once_on_a_server_the_older_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.connect(root)
+    first = store.run("k", "train@ours-0", {}, {}, strict=True)
+    find, looks = Store._find, iter([True, False])
+    monkeypatch.setattr(tracking, "sqlite_file", lambda uri: None)
+    monkeypatch.setattr(Store, "_find", lambda self, key: None if next(looks) else find(self, key))
+    late = store.run("k", "train@ours-0", {}, {}, strict=True)
+    assert (late.run_id, late.written["runs"]) == (first.run_id, 0)
+    assert next(looks, None) is None
+    assert len(store.client.search_runs([store.experiment_id])) == 1
 
 
 def test_a_summary_is_written_when_it_changes(root: Path) -> None:
@@ -182,23 +195,14 @@ def test_a_server_that_is_down_costs_one_line(
 
 
 @pytest.fixture
-def server(tables: Path, tmp_path: Path, free_port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def server(tables: Path, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     shutil.copy(tables, tmp_path / "served.db")
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
-    command += ["--port", str(free_port), "--backend-store-uri", f"sqlite:///{tmp_path / 'served.db'}"]
+    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{tmp_path / 'served.db'}"]
     command += ["--artifacts-destination", str(tmp_path / "served")]
-    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    output = (tmp_path / "server.log").open("wb")
-    process = subprocess.Popen(command, env=quiet, stdout=output, stderr=output, start_new_session=True)
-    uri = f"http://127.0.0.1:{free_port}"
-    while unreachable(uri, 60):
-        assert process.poll() is None, (tmp_path / "server.log").read_text()
-        time.sleep(0.1)
-    yield uri, process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    output.close()
+    with serving(command, port, tmp_path / "server.log") as process:
+        yield f"http://127.0.0.1:{port}", process
 
 
 def test_a_server_killed_in_the_middle(
@@ -225,8 +229,7 @@ def test_a_server_killed_in_the_middle(
     assert _history(tracker, "lr") == [(0, 0.5)]
     assert len(list((tmp_path / "served").rglob("table.md"))) == 1
 
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    end(process)
     tracker.reopen()
     for step in range(1, 300):
         tracker.metrics({"loss": 0.0}, step)
@@ -239,17 +242,8 @@ def test_a_server_killed_in_the_middle(
         store.run("k", "train@ours-0", {}, {}, strict=True)
 
 
-@pytest.fixture
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_importing_it_imports_neither_mlflow_nor_dvc() -> None:
-    script = "import sys, ecdm.tracking, ecdm.sync; print({'mlflow', 'dvc'} & set(sys.modules))"
+    script = "import sys, ecdm.tracking, ecdm.mirror.sync; print({'mlflow', 'dvc'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

@@ -8,8 +8,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ecdm.config import read_yaml
 from ecdm.runs import git
@@ -22,13 +22,55 @@ Entry = dict[str, Any]
 
 # DVC leaves these out of its own run-cache key too: they follow from the content.
 DERIVED = ("size", "nfiles", "isexec")
-TRAIN = re.compile(r"train@(?P<variant>.+)-(?P<seed>\d+)")
+CELL = re.compile(r"(?P<stage>train|generate|evaluate)@(?P<variant>.+)-(?P<seed>\d+)")
 
 
-def train_run(name: str) -> tuple[str, int] | None:
-    """Variant and seed of a stage `train@<variant>-<seed>`; None for every other stage."""
-    match = TRAIN.fullmatch(name)
-    return (match["variant"], int(match["seed"])) if match else None
+class Cell(NamedTuple):
+    """A stage of the ablation's matrix."""
+
+    stage: str
+    variant: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Input:
+    """Data that a stage read: path, MD5 as in dvc.lock, where it comes from, size as JSON."""
+
+    name: str
+    digest: str
+    source: Mapping[str, str]
+    profile: str
+
+
+def matrix_cell(name: str) -> Cell | None:
+    """What a stage `<stage>@<variant>-<seed>` of the ablation is for; None for every other stage."""
+    match = CELL.fullmatch(name)
+    return Cell(match["stage"], match["variant"], int(match["seed"])) if match else None
+
+
+def makers(entries: Mapping[str, Entry]) -> dict[str, str]:
+    """The stage that made each output, by path."""
+    return {out["path"]: name for name, entry in entries.items() for out in entry.get("outs", [])}
+
+
+def maker_of(path: str, made: Mapping[str, str]) -> list[str]:
+    """The stages whose outputs `path` is, holds or lies in."""
+    part = PurePosixPath(path)
+    return sorted({n for out, n in made.items() if part.is_relative_to(out) or PurePosixPath(out).is_relative_to(part)})
+
+
+def inputs(entry: Mapping[str, Any], made: Mapping[str, str]) -> list[Input]:
+    """The data among a stage's dependencies: all but the package and its scripts."""
+    found = []
+    for dep in entry.get("deps", []):
+        path, stages = str(dep["path"]), maker_of(str(dep["path"]), made)
+        if stages or not (path.endswith(".py") or path.startswith("src/")):
+            source = {"uri": path, "hash": str(dep.get("hash", "md5"))}
+            source |= {"stage": ", ".join(stages)} if stages else {}
+            profile = {key: dep[key] for key in ("size", "nfiles") if key in dep}
+            found.append(Input(path, str(dep.get(source["hash"], "")), source, json.dumps(profile)))
+    return found
 
 
 def locked(root: Path) -> dict[str, Entry]:
@@ -132,25 +174,36 @@ def settings(name: str, entry: Entry, root: Path) -> dict[str, object]:
     """The params of a stage's run: those of its entry in dvc.lock, and what its variant really uses."""
     files = entry.get("params", {}).values()
     found: dict[str, object] = {key: value for file in files for key, value in file.items()}
-    if run := train_run(name):
-        used = read_yaml(root / "build" / "variants" / f"{run[0]}.yaml")
-        found |= {"variant": run[0], "seed": run[1], **{k: v for k, v in used.items() if k != "name"}}
+    if cell := matrix_cell(name):
+        found |= {"variant": cell.variant, "seed": cell.seed}
+        if cell.stage == "train":
+            used = read_yaml(root / "build" / "variants" / f"{cell.variant}.yaml")
+            found |= {key: value for key, value in used.items() if key != "name"}
     return found
 
 
 def identity(name: str, root: Path, hardware: str | None) -> dict[str, str]:
     """The tags that say where a stage's run comes from."""
-    lock, run = root / "dvc.lock", train_run(name)
+    return place(name) | origin(root) | ({"hardware": hardware} if hardware else {})
+
+
+def place(name: str) -> dict[str, str]:
+    """Tags of a stage: its name, and its variant and seed in the matrix."""
+    cell = matrix_cell(name)
+    found = {"stage": name.partition("@")[0], "DVC_STAGE": name}
+    return found | ({"variant": cell.variant, "seed": str(cell.seed)} if cell else {})
+
+
+def origin(root: Path) -> dict[str, str]:
+    """Tags of the working tree: commit, whether it has changes, hash of dvc.lock, name of the experiment."""
+    lock, commit = root / "dvc.lock", git(root, "rev-parse", "HEAD")
     found = {
-        "stage": name.partition("@")[0],
-        "variant": run and run[0],
-        "seed": run and str(run[1]),
-        "git_commit": git(root, "rev-parse", "HEAD"),
+        "git_commit": commit,
         "git_dirty": str(bool(git(root, "status", "--porcelain"))).lower(),
+        # The column Version of the UI.
+        "mlflow.source.git.commit": commit,
         "dvc_lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
-        "DVC_STAGE": name,
         "DVC_EXP_NAME": os.environ.get("DVC_EXP_NAME"),
-        "hardware": hardware,
     }
     return {key: value for key, value in found.items() if value}
 

@@ -13,7 +13,7 @@ from ecdm.data import files
 from ecdm.data.coco import CaptionedImage, load_image, write_split
 from ecdm.data.edges import write_edges
 from ecdm.data.files import png_name, save_png
-from ecdm.data.masks import largest_bucket, write_masks
+from ecdm.data.masks import write_masks
 
 BUCKETS = ["10-20", "50-60", "wide", "narrow"]
 
@@ -69,12 +69,6 @@ def test_a_bucket_that_no_mask_fills_names_the_parameter(tmp_path: Path) -> None
     write_split(folder, "test", [CaptionedImage(1, "a.png", ("x",))])
     with pytest.raises(ValueError, match=r"^masks\.buckets: '0-1' cannot be filled: "):
         write_masks(folder, "test", "scenes", ["0-1"], tmp_path / "m", 0, 1)
-
-
-@pytest.mark.parametrize("buckets", [["10-20", "50-60", "5-60"], ["50-60", "5-60", "10-20"]])
-def test_the_largest_bucket_is_found_by_its_bounds(buckets: list[str]) -> None:
-    assert largest_bucket(buckets) == "50-60"
-    assert largest_bucket([*buckets, "90-100"]) == "90-100"
 
 
 def test_edges_are_those_of_opencv_on_the_gray_image(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ecdm.numerics import masks
+from ecdm.numerics.buckets import bucket_bounds
 from ecdm.numerics.masks import STYLES, StrokeStyle, draw_bucket, draw_set, draw_training, mask_rng
 
 BUCKETS = ["10-20", "30-40", "50-60"]
@@ -23,7 +24,7 @@ def digest(mask: NDArray[np.bool_]) -> str:
 
 @pytest.mark.parametrize("bucket", BUCKETS)
 def test_a_thousand_draws_lie_in_their_bucket(bucket: str) -> None:
-    lower, upper = masks.bucket_bounds(bucket)
+    lower, upper = bucket_bounds(bucket)
     drawn = [draw_bucket(mask_rng(0, "scenes", i, bucket), 128, 128, lower, upper) for i in range(1000)]
     fractions = np.array([mask.mean() for mask in drawn])
     assert fractions.min() >= lower
@@ -70,7 +71,7 @@ def test_training_ratios_keep_to_a_given_range() -> None:
 @pytest.mark.parametrize("size", [(16, 16), (40, 100), (129, 65)])
 def test_buckets_are_filled_at_small_and_odd_sizes(size: tuple[int, int]) -> None:
     for bucket in BUCKETS:
-        lower, upper = masks.bucket_bounds(bucket)
+        lower, upper = bucket_bounds(bucket)
         for i in range(30):
             mask = draw_bucket(mask_rng(5, i, bucket), *size, lower, upper)
             assert mask.shape == size
@@ -90,7 +91,7 @@ def test_every_style_draws_and_scales_with_the_image(name: str) -> None:
 def test_every_style_serves_every_bucket() -> None:
     for name in STYLES:
         for bucket in BUCKETS:
-            lower, upper = masks.bucket_bounds(bucket)
+            lower, upper = bucket_bounds(bucket)
             for i in range(20):
                 mask = draw_bucket(mask_rng(7, i), 64, 64, lower, upper, styles=(name,))
                 assert lower <= mask.mean() <= upper
@@ -107,7 +108,7 @@ def test_same_key_same_mask_in_any_order() -> None:
     keys = [(9, "scenes", image, bucket) for image in ("000001", "000002") for bucket in BUCKETS]
 
     def draw(key: tuple[int, str, str, str]) -> str:
-        return digest(draw_bucket(mask_rng(*key), 64, 64, *masks.bucket_bounds(key[3])))
+        return digest(draw_bucket(mask_rng(*key), 64, 64, *bucket_bounds(key[3])))
 
     forward = {key: draw(key) for key in keys}
     assert {key: draw(key) for key in reversed(keys)} == forward
@@ -133,19 +134,6 @@ def test_keys_do_not_depend_on_the_process() -> None:
     other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     here = draw_bucket(mask_rng(0, "scenes", 7, "10-20"), 32, 32, 0.1, 0.2)
     assert other.stdout.strip() == str(here.nonzero()[0].tolist())
-
-
-@pytest.mark.parametrize(("name", "bounds"), [("10-20", (0.1, 0.2)), ("0-5", (0, 0.05)), ("50-100", (0.5, 1))])
-def test_bucket_bounds(name: str, bounds: tuple[float, float]) -> None:
-    assert masks.bucket_bounds(name) == pytest.approx(bounds)
-
-
-@pytest.mark.parametrize(
-    "name", ["", "10", "10-", "20-10", "10-10", "90-110", "-5-10", "1.5-3", "10_20", "10-20 ", "wide"]
-)
-def test_bad_bucket_names_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="bucket: expected"):
-        masks.bucket_bounds(name)
 
 
 @pytest.mark.parametrize(

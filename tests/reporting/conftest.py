@@ -1,110 +1,11 @@
-"""A small project tree as the stages before the report leave it, with known scores."""
+"""A small project tree as the stages before the report leave it."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
-
-
-class Project:
-    """Writes made-up inputs of the report below `root`."""
-
-    METRICS = ("psnr", "ssim", "l1", "lpips_random", "psnr_hole", "l1_hole")
-    BUCKETS = ("10-20", "50-60", "wide")
-    VARIANTS = ("baseline", "sail", "acda", "ours")
-    # By how much a variant's every value lies above the baseline's.
-    SHIFT: Mapping[str, float] = {"baseline": 0.0, "sail": 0.5, "acda": -0.25, "ours": 1.0}
-    IMAGES = (3, 1, 2, 4)
-    HEADER = ("dataset", "variant", "seed", "image_id", "bucket", "metric", "pasted", "value")
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    @property
-    def scores(self) -> Path:
-        """Folder of the score files."""
-        return self.root / "build" / "scores"
-
-    def value(self, variant: str, seed: int, image: int, bucket: str, pasted: int) -> float:
-        """A score: variants differ by SHIFT on every image, pasted gains 10, a seed 0.125."""
-        place = 2 * self.BUCKETS.index(bucket)
-        return 10 * pasted + image + place + self.SHIFT.get(variant, 5.0) + 0.125 * seed
-
-    def rows(
-        self,
-        variant: str,
-        seed: int,
-        datasets: Sequence[str] = ("scenes", "photos"),
-        images: Sequence[int] = IMAGES,
-    ) -> list[list[Any]]:
-        """Rows of a score file; every metric has the same values."""
-        return [
-            [*place, image, bucket, metric, pasted, self.value(variant, seed, image, bucket, pasted)]
-            for place in ([dataset, variant, seed] for dataset in datasets)
-            for bucket in self.BUCKETS
-            for metric in self.METRICS
-            for pasted in (1, 0)
-            for image in images
-        ]
-
-    def write_scores(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
-        """One score file."""
-        self.write_csv(self.scores / name, self.HEADER, rows)
-
-    def write_all_scores(self) -> None:
-        """Score files of four variants, seeds 0 and 1, and of two references on scenes."""
-        for variant in self.VARIANTS:
-            for seed in (0, 1):
-                self.write_scores(f"{variant}-{seed}.csv", self.rows(variant, seed))
-        names = ("mean_fill", "vae")
-        self.write_scores("reference.csv", [row for name in names for row in self.rows(name, 0, ("scenes",))])
-
-    def write_dataset(self, dataset: str, ids: Sequence[int], runs: Sequence[str], size: int = 16) -> None:
-        """Images, captions, masks (upper half) and outputs of one dataset."""
-        images, annotations = [], []
-        for number in ids:
-            name = f"{number:012d}.png"
-            images.append({"id": number, "file_name": name, "width": size, "height": size})
-            annotations.append({"id": number, "image_id": number, "caption": f"caption {number}"})
-            truth = np.full((size, size, 3), 10 * number, np.uint8)
-            hole = np.zeros((size, size), np.uint8)
-            hole[: size // 2] = 255
-            self.write_image(self.root / "data" / dataset / "test" / name, truth)
-            for bucket in self.BUCKETS:
-                self.write_image(self.root / "build/masks" / dataset / bucket / name, hole)
-                for i, run in enumerate(runs):
-                    output = np.where(hole[..., None] > 0, np.uint8(100 + 20 * i), truth)
-                    folder = self.root / "build/generate" / run / dataset / bucket / "pasted"
-                    self.write_image(folder / name, output)
-        content = {"images": images[::-1], "annotations": annotations}
-        path = self.root / "data" / dataset / "annotations" / "captions_test.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content), encoding="utf-8")
-
-    def write_history(self, path: Path, names: Mapping[str, float], steps: Sequence[int] = (5, 10, 15)) -> None:
-        """A history whose series grow by one per step from the given starts."""
-        rows = [(step, name, start + i) for i, step in enumerate(steps) for name, start in names.items()]
-        self.write_csv(path, ("step", "name", "value"), rows)
-
-    @staticmethod
-    def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """A CSV file, its folder made."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *rows])
-
-    @staticmethod
-    def write_image(path: Path, pixels: np.ndarray) -> None:
-        """A PNG file, its folder made."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
+from report_project import Project
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_says_how_the_numbers_were_made(project: Any) -> None:
         "95 %, bootstrap over images and seeds, 100 resamples",
         "more than σ_t / 2 of its pixels are hidden; at the end every cell that touches the hole is the network's own",
         "**It is not LPIPS**",
-        "published on MS-COCO",
+        "Published on MS-COCO",
         "| `a/b.csv` | `0123` |",
         "| `vae.psnr` | 28.1 | ≥ 27 | [27.9, 28.4] | yes |  |",
         "](grids/ablation_wide.png)",
@@ -81,7 +81,7 @@ def test_without_baseline_the_page_says_why_there_are_no_differences(project: An
 def test_files_are_the_tables_and_the_metrics(project: Any) -> None:
     texts = files(findings(project, ["baseline", "ours"], [0]), SETUP, {})
     assert set(texts) == {"ablation.csv", "differences.csv", "photos.csv", "metrics.json", "ablation.md"}
-    assert json.loads(texts["metrics.json"])["ours"]["wide"]["psnr"] == 10 + 2.5 + 4 + 1
+    assert json.loads(texts["metrics.json"])["ours"]["psnr"] == 10 + 2.5 + 2 + 1
     assert "ours,0,10-20,l1,0,3.500000" in texts["ablation.csv"]
     assert "ours,0,10-20,l1,0,1.000000,1.000000,1.000000,4" in texts["differences.csv"]
     assert "vae" in texts["ablation.csv"]

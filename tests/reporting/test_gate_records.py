@@ -36,6 +36,12 @@ def test_absent_numbers_are_empty_and_nested_ones_listed(tmp_path: Path) -> None
     assert not found.enforced
 
 
+def test_a_difference_must_lie_above_zero_and_zero_has_no_sign(tmp_path: Path) -> None:
+    entry = {"value": -0.0, "bound": 0.0, "interval": [-0.0, 0.25], "holds": False}
+    (gate,) = read_gates(write(tmp_path / "gates.json", record(a=entry))).gates
+    assert (gate.value, gate.bound, gate.interval) == ("0", "> 0", "[0, 0.25]")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

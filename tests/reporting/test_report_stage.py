@@ -1,7 +1,7 @@
 """The stage on a made-up tree: every file it promises, twice the same bytes, nothing written on bad input."""
 
-import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,20 +11,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
+from report_project import ROOT, run_report
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = {
-    *("ablation.csv", "ablation.md", "differences.csv", "photos.csv", "metrics.json", "gates.json"),
+    *("report.html", "ablation.csv", "ablation.md", "differences.csv", "photos.csv", "metrics.json", "gates.json"),
     *("curves.png", "differences.png", "curves/loss_simple.csv", "curves/rms_frequency.csv"),
     *("grids/ablation_10-20.png", "grids/ablation_50-60.png", "grids/photos.png"),
 }
-
-
-def run(root: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "stages" / "report.py")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, env=environment)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -34,23 +27,8 @@ def contents(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def tree(project: Any) -> Path:
-    """Two variants with one seed, one reference set, gates, images of both datasets."""
-    root: Path = project.root
-    yaml = YAML()
-    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["variants"], params["seeds"] = ["baseline", "ours"], [0]
-    params["masks"].update({"buckets": ["10-20", "50-60"]})
-    yaml.dump(params, root / "params.yaml")
-    for dataset in ("scenes", "photos"):
-        project.write_dataset(dataset, project.IMAGES, ["baseline-0", "ours-0"])
-    for variant in params["variants"]:
-        names = {"loss_simple": 1.0} if variant == "baseline" else {"loss_simple": 1.0, "rms_frequency": 0.5}
-        project.write_history(root / "build" / "train" / f"{variant}-0" / "history.csv", names)
-    gate = {"value": 28.0, "bound": 27, "interval": [27.5, 28.5], "holds": True}
-    (root / "reports").mkdir()
-    (root / "reports" / "gates.json").write_text(
-        json.dumps({"enforced": True, "gates": {"vae.psnr": gate}}), encoding="utf-8"
-    )
+    """Two variants with one seed, one reference set, gates, costs, images of both datasets."""
+    root: Path = project.write_tree()
     return root
 
 
@@ -58,7 +36,7 @@ def test_writes_every_file_and_the_same_ones_elsewhere(tree: Path, tmp_path_fact
     other = tmp_path_factory.mktemp("elsewhere") / "copy"
     shutil.copytree(tree, other)
     for root in (tree, other):
-        done = run(root)
+        done = run_report(root)
         assert done.returncode == 0, done.stderr
     assert set(contents(tree)) == FILES
     assert contents(tree) == contents(other)
@@ -66,6 +44,22 @@ def test_writes_every_file_and_the_same_ones_elsewhere(tree: Path, tmp_path_fact
     assert "w/ SAIL | 21.7218" in page
     assert "`build/scores/ours-0.csv`" in page
     assert "sail-0" not in page
+    text = (tree / "reports" / "report.html").read_text(encoding="utf-8")
+    assert str(tree) not in text
+    assert not re.search(r"20\d\d-\d\d-\d\d|\d\d:\d\d", re.sub(r"data:image/[^\"]+", "", text))
+
+
+def test_photographs_are_shown_under_the_largest_bucket_wherever_it_stands(tree: Path) -> None:
+    assert run_report(tree).returncode == 0
+    assert "Photos, holes of 50–60 %" in (tree / "reports" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_stage_starts_without_torch(tree: Path) -> None:
+    code = "import sys, importlib.util as u; s = u.spec_from_file_location('r', sys.argv[1]); "
+    code += "s.loader.exec_module(u.module_from_spec(s)); sys.exit('torch' in sys.modules)"
+    command = [sys.executable, "-c", code, str(ROOT / "stages" / "report.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    assert subprocess.run(command, cwd=tree, check=False, env=environment).returncode == 0
 
 
 def spoil_output(root: Path) -> None:
@@ -88,7 +82,7 @@ def test_bad_input_is_one_line_and_leaves_the_reports_alone(
 ) -> None:
     spoil(tree)
     before = contents(tree)
-    done = run(tree)
+    done = run_report(tree)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith(f"report: {message}")
     assert "Traceback" not in done.stderr
@@ -105,7 +99,7 @@ def test_a_failure_while_drawing_leaves_no_half_of_a_report(
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(report, "bars", fail)
+        patch.setattr(report, "draw", fail)
         with pytest.raises(OSError, match="disk full"):
             report.main()
     assert contents(tree) == before

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ecdm.numerics.statistics import Interval
+from ecdm.reporting.gates import Gate, Gates
 from ecdm.reporting.scores import Cell, Scores, read_scores
 from ecdm.reporting.summary import Bootstrap, Row, differences, metrics_json, pooled, summarise, to_csv
 
@@ -102,8 +103,17 @@ def test_csv_has_the_columns_and_six_decimals() -> None:
     assert list(csv.DictReader(io.StringIO(to_csv([])))) == []
 
 
-def test_metrics_are_pasted_means_of_variants(project: Any, scores: Scores) -> None:
-    nested = metrics_json(summarise(scores, "scenes", DRAWS), project.VARIANTS)
-    assert set(nested) == set(project.VARIANTS)
-    assert set(nested["sail"]) == set(project.BUCKETS)
-    assert nested["sail"]["10-20"] == dict.fromkeys(project.METRICS, 10 + 2.5 + 0.5 + 0.0625)
+def test_metrics_are_pasted_means_of_table_2_on_one_bucket(project: Any, scores: Scores) -> None:
+    gates = Gates(False, (Gate("a", "", "", "", False, ""), Gate("b", "", "", "", True, "")))
+    brief = metrics_json(summarise(scores, "scenes", DRAWS), project.VARIANTS, "50-60", gates)
+    assert set(brief) == {*project.VARIANTS, "gates"}
+    names = ("psnr", "ssim", "l1", "lpips_random")
+    assert brief["sail"] == dict.fromkeys(names, 10 + 2.5 + 2 + 0.5 + 0.0625)
+    assert brief["gates"] == {"failed": 1}
+
+
+def test_rows_hold_what_the_files_do(scores: Scores) -> None:
+    rows = summarise(scores, "scenes", DRAWS)
+    lines = list(csv.DictReader(io.StringIO(to_csv(rows))))
+    found = [[row.interval.mean, row.interval.low, row.interval.high] for row in rows]
+    assert found == [[float(line[name]) for name in ("mean", "ci_low", "ci_high")] for line in lines]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,15 +9,8 @@ import numpy as np
 
 from ecdm.data.coco import CaptionedImage, image_size, read_split
 from ecdm.data.files import in_processes, png_name, save_png
-from ecdm.numerics.masks import SETS, bucket_bounds, draw_bucket, draw_set, mask_rng
-
-
-def largest_bucket(buckets: Sequence[str]) -> str:
-    """The bucket, such as `50-60`, with the largest upper bound, of several the one with the largest lower bound.
-
-    Raises: ValueError for none and as `bucket_bounds`.
-    """
-    return max(buckets, key=lambda name: bucket_bounds(name)[::-1])
+from ecdm.numerics.buckets import bucket_bounds
+from ecdm.numerics.masks import SETS, draw_bucket, draw_set, mask_rng
 
 
 def write_masks(

@@ -43,11 +43,16 @@ class Branch(nn.Module):
         return Residuals(tuple(down), middle)
 
     def groups(self, lr: float, acda_lr: float) -> list[dict[str, Any]]:
-        """Optimiser groups: what started from trained weights, and what started from zero."""
-        groups = [{"params": list(self.controlnet.parameters()), "lr": lr}]
-        if self.acda is not None:
-            groups.append({"params": list(self.acda.parameters()), "lr": acda_lr})
-        return groups
+        """Optimiser groups: the ControlNet and the frequency encoder's body, and what has to grow from zero.
+
+        At the second group's rate the body's activations drift until the tokens of all images are alike.
+        """
+        trained = list(self.controlnet.parameters())
+        if self.acda is None:
+            return [{"params": trained, "lr": lr}]
+        trained += self.acda.encoder.body.parameters()
+        growing = nn.ModuleList([self.acda.encoder.last, self.acda.to_k, self.acda.to_v])
+        return [{"params": trained, "lr": lr}, {"params": list(growing.parameters()), "lr": acda_lr}]
 
     def record(self, on: bool) -> None:
         """Switch the measuring of both attention terms on or off."""

@@ -106,7 +106,7 @@ def load_foundation(folder: Path) -> Components:
     Raises: FileNotFoundError naming a missing component; ValueError naming one that cannot be read or does not
     fit the others.
     """
-    parts = {name: _load_part(folder / name, part) for name, part in PARTS.items()}
+    parts = {name: load_part(folder / name, part) for name, part in PARTS.items()}
     for name in NETWORKS:
         parts[name].requires_grad_(False).eval()
     components = Components(**parts)
@@ -114,7 +114,8 @@ def load_foundation(folder: Path) -> Components:
     return components
 
 
-def _load_part(folder: Path, part: Any) -> Any:
+def load_part(folder: Path, part: Any) -> Any:
+    """Read one component of a foundation; FileNotFoundError where it is missing, ValueError where it is broken."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: missing component of the foundation, expected {_kind(part)}")
     if folder.name in NETWORKS:
@@ -156,7 +157,7 @@ def _kind(part: Any) -> str:
 def _readable(folder: Path, part: Any) -> Iterator[None]:
     """Whatever a library cannot read becomes one ValueError with the first sentence of its reason."""
     try:
-        with _quiet():
+        with quiet():
             yield
     except Exception as error:  # the libraries' own checks end in errors of any kind
         reason = " ".join(str(error).replace(f"{folder}/", "").split()).partition(". ")[0].removesuffix(".")
@@ -164,7 +165,7 @@ def _readable(folder: Path, part: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the libraries' log lines and progress bars off standard error."""
     logs: tuple[Any, Any] = (diffusers_logging, transformers_logging)
     before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -75,20 +74,6 @@ def mask_rng(seed: int, *key: str | int) -> np.random.Generator:
     """
     text = json.dumps([str(part) for part in (seed, *key)])
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()))
-
-
-def bucket_bounds(name: str) -> tuple[float, float]:
-    """Translate a bucket's name in percent, such as `10-20`, into hole fractions (0.1, 0.2).
-
-    ValueError for a name of another form and for bounds that are not 0 <= lower < upper <= 100.
-    """
-    match = re.fullmatch(r"(\d{1,3})-(\d{1,3})", name)
-    if match is None:
-        raise ValueError(f"bucket: expected a name such as '10-20' (percent), found {name!r}")
-    lower, upper = int(match[1]), int(match[2])
-    if not lower < upper <= 100:
-        raise ValueError(f"bucket: expected 0 <= lower < upper <= 100 percent, found {name!r}")
-    return lower / 100, upper / 100
 
 
 def _draw(canvas: Canvas, rng: np.random.Generator, style: StrokeStyle) -> None:

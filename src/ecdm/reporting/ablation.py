@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecdm.numerics.buckets import largest_bucket
 from ecdm.reporting.gates import Gates
-from ecdm.reporting.labels import Metric, bucket_title, shown_metrics
+from ecdm.reporting.labels import Metric, bucket_heading, bucket_title, is_share, shown_metrics
 from ecdm.reporting.published import TABLE_2_BUCKET
 from ecdm.reporting.scores import Scores
 from ecdm.reporting.summary import Bootstrap, Row, differences, metrics_json, pooled, summarise, to_csv
@@ -27,6 +28,11 @@ from ecdm.reporting.tables import (
 
 DATASET, PHOTOS = "scenes", "photos"
 DIGITS = 12
+MARKED = "**Marks:** <b>best</b>, <u>second</u>, <i>third</i> among variants; references are not ranked."
+NOT_COMPARABLE = (
+    "**Published on MS-COCO, with other weights, other data and true LPIPS. Not comparable with the numbers above**; "
+    "at most the order of the variants is."
+)
 SAMPLERS = {"ddim": "DDIM", "dpmsolver++": "the multistep solver DPM-Solver++"}
 
 
@@ -71,7 +77,8 @@ class Findings:
 
 def files(findings: Findings, setup: Setup, inputs: Mapping[str, str]) -> dict[str, str]:
     """All texts of the report by file name: tables, page and DVC's metrics."""
-    metrics = metrics_json(findings.rows, findings.scores.variants)
+    bucket = largest_bucket([name for name in findings.buckets if is_share(name)])
+    metrics = metrics_json(findings.rows, findings.scores.variants, bucket, findings.gates)
     return {
         "ablation.csv": to_csv(findings.rows),
         "differences.csv": to_csv(findings.changes),
@@ -94,10 +101,11 @@ def digests(paths: Iterable[Path]) -> dict[str, str]:
 def ablation_page(findings: Findings, setup: Setup, inputs: Mapping[str, str]) -> str:
     """The page as Markdown; `inputs` maps the files it rests on to their digests."""
     listed = tuple((f"`{path}`", f"`{digest}`") for path, digest in inputs.items())
+    warned = warning(findings.gates)
     parts = [
         "# Ablation",
-        *_warning(findings.gates),
-        _method(findings, setup),
+        *([f"> [!CAUTION]\n> {red(warned)}"] if warned else []),
+        "\n".join(f"- {note}" for note in [*method_notes(findings, setup), MARKED]),
         *_results(findings, pasted=True),
         *_results(findings, pasted=False),
         *_differences(findings, setup.level),
@@ -114,45 +122,43 @@ def ablation_page(findings: Findings, setup: Setup, inputs: Mapping[str, str]) -
     return "\n\n".join(parts) + "\n"
 
 
-def _warning(gates: Gates) -> list[str]:
+def warning(gates: Gates) -> str:
+    """One sentence about the gates that do not hold; empty where all do."""
     if not gates.failed:
-        return []
+        return ""
     told = "" if gates.enforced else " and were not enforced (gates.enforce: false)"
-    names = ", ".join(gates.failed)
-    text = red(f"These quality gates do not hold{told}: {names}. Do not quote the numbers below.")
-    return [f"> [!CAUTION]\n> {text}"]
+    return f"These quality gates do not hold{told}: {', '.join(gates.failed)}. Do not quote the numbers below."
 
 
-def _method(findings: Findings, setup: Setup) -> str:
+def method_notes(findings: Findings, setup: Setup) -> list[str]:
+    """How the numbers were made, one line of Markdown each."""
     scores = findings.scores
     seeds = scores.seeds[scores.variants[0]]
     counts = {len(scores.images[DATASET, bucket]) for bucket in findings.buckets}
     images = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
     listed = ", ".join(str(seed) for seed in seeds)
     trained = f"seed {listed}" if len(seeds) == 1 else f"seeds {listed}, means over them"
-    percent = f"{100 * setup.level:g} %"
     drawn = "images" if len(seeds) == 1 else "images and seeds"
-    lines = [
-        f"- **Data:** held-out embedded scenes, n = {images} images per mask set; "
+    notes = [
+        f"**Data:** held-out embedded scenes, n = {images} images per mask set; "
         "same images, masks, captions and noise for every variant.",
-        f"- **Training:** {setup.train_steps} steps from the same start, {trained}.",
-        f"- **Sampling:** {SAMPLERS.get(setup.sampler, setup.sampler)}, {setup.steps} steps, guidance "
+        f"**Training:** {setup.train_steps} steps from the same start, {trained}.",
+        f"**Sampling:** {SAMPLERS.get(setup.sampler, setup.sampler)}, {setup.steps} steps, guidance "
         f"{setup.guidance:g}, one output per image.",
-        "- **Blending:** a latent cell of which only a part is hidden counts as hole at noise level σ_t when more than "
+        "**Blending:** a latent cell of which only a part is hidden counts as hole at noise level σ_t when more than "
         "σ_t / 2 of its pixels are hidden; at the end every cell that touches the hole is the network's own. The paper "
         "leaves the latent mask open.",
-        "- **Values:** means of per-image values of 8-bit outputs in [0, 1]. *Pasted*: known pixels put "
+        "**Values:** means of per-image values of 8-bit outputs in [0, 1]. *Pasted*: known pixels put "
         "back; *raw*: as decoded. *Hole* columns look at the hole's pixels alone.",
-        f"- **Intervals:** {percent}, bootstrap over {drawn}, {setup.resamples} resamples.",
-        f"- **Perceptual distance:** {_perceptual(findings.metrics)}",
-        "- **Marks:** <b>best</b>, <u>second</u>, <i>third</i> among variants; references are not ranked.",
+        f"**Intervals:** {100 * setup.level:g} %, bootstrap over {drawn}, {setup.resamples} resamples.",
+        f"**Perceptual distance:** {_perceptual(findings.metrics)}",
     ]
     if len(seeds) == 1:
-        lines.append(
-            "- **One seed:** intervals say how much the choice of test images matters, "
+        notes.append(
+            "**One seed:** intervals say how much the choice of test images matters, "
             "not how much another training run would differ."
         )
-    return "\n".join(lines)
+    return notes
 
 
 def _perceptual(metrics: Sequence[Metric]) -> str:
@@ -171,7 +177,7 @@ def _results(findings: Findings, pasted: bool) -> list[str]:
     for bucket in findings.buckets:
         if (scores.variants[0], bucket, metrics[0].name, pasted) in means:
             table = results(means, bucket, scores.variants, scores.references, metrics, pasted)
-            parts += [f"### {_heading(bucket)} (n = {len(scores.images[DATASET, bucket])})", table.markdown()]
+            parts += [f"### {bucket_heading(bucket)} (n = {len(scores.images[DATASET, bucket])})", table.markdown()]
     return parts
 
 
@@ -191,7 +197,7 @@ def _differences(findings: Findings, level: float) -> list[str]:
     parts = [title, text, verdicts(deltas, findings.buckets, variants, metrics).markdown()]
     for bucket in findings.buckets:
         table = difference_table(deltas, bucket, variants, metrics)
-        parts += [f"### {_heading(bucket)}, differences", table.markdown()]
+        parts += [f"### {bucket_heading(bucket)}, differences", table.markdown()]
     return [*parts, "![Differences to baseline with intervals](differences.png)"]
 
 
@@ -208,13 +214,6 @@ def _figures(findings: Findings) -> list[str]:
 def _published() -> list[str]:
     return [
         "## Published values",
-        f"The paper's Table 2 ({bucket_title(TABLE_2_BUCKET)} holes): **published on MS-COCO, with other "
-        "weights, other data and true LPIPS. Not comparable with the numbers above**; at most the order of "
-        "the variants is.",
+        f"The paper's Table 2 ({bucket_title(TABLE_2_BUCKET)} holes). {NOT_COMPARABLE}",
         published_table().markdown(),
     ]
-
-
-def _heading(bucket: str) -> str:
-    title = bucket_title(bucket)
-    return f"Holes of {title}" if bucket[:1].isdigit() else title.capitalize()

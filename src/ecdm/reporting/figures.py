@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from ecdm.numerics.statistics import Interval
-from ecdm.reporting.histories import Histories, Run, Series, smooth
+from ecdm.reporting.histories import Histories, Run, Series, smoothed
 from ecdm.reporting.labels import Metric, bucket_title, model_title
 from ecdm.reporting.summary import Key
 
@@ -51,8 +51,6 @@ PANELS = (
 )
 # Numbers as they are, without a common factor above the axis.
 PLAIN = "{x:.4g}"
-# Share of a run's points that the smoothed line averages over.
-SMOOTHING = 0.15
 LEGEND: dict[str, Any] = {"loc": "outside lower center", "ncols": 4, "handlelength": 3.2}
 
 
@@ -112,14 +110,10 @@ def _curve_panel(panel: Axes, runs: Mapping[Run, Series], logarithmic: bool) -> 
         colour = COLOURS.get(variant, OTHER)
         for series in several:
             panel.plot(series.steps, series.values, color=colour, alpha=0.22, linewidth=0.9)
-        steps = several[0].steps
-        if all(np.array_equal(series.steps, steps) for series in several):
-            mean = np.mean([series.values for series in several], axis=0)
-            line = smooth(mean, round(SMOOTHING * len(mean)) | 1)
-            panel.plot(
-                steps, line, color=colour, linewidth=2.0, linestyle=DASHES.get(variant, "-"),
-                label=model_title(variant),
-            )  # fmt: skip
+        line = smoothed(several)
+        if line is not None:
+            look: dict[str, Any] = {"color": colour, "linewidth": 2.0, "linestyle": DASHES.get(variant, "-")}
+            panel.plot(line.steps, line.values, label=model_title(variant), **look)
     if not runs:
         panel.text(0.5, 0.5, "not recorded", transform=panel.transAxes, ha="center", color="#777777")
     elif logarithmic and any((series.values > 0).any() for series in runs.values()):

@@ -63,7 +63,9 @@ def _gate(path: Path, name: str, entry: Any) -> Gate:
         raise ValueError(f"{path}: {name}: found {entry!r}, expected a gate with value, bound and holds")
     holds = _flag(path, f"{name}.", entry, "holds")
     found, bound, interval, note = (_text(entry.get(key)) for key in ("value", "bound", "interval", "note"))
-    return Gate(name, found, bound and f"≥ {bound}", interval, holds, note)
+    # A difference has to lie above 0 with its whole interval.
+    limit = "> 0" if entry.get("bound") == 0 else bound and f"≥ {bound}"
+    return Gate(name, found, limit, interval, holds, note)
 
 
 def _text(value: Any) -> str:
@@ -73,7 +75,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value + 0.0:.4g}"  # without a minus before zero
     if isinstance(value, list):
         return f"[{', '.join(_text(item) for item in value)}]"
     if isinstance(value, Mapping):

@@ -15,11 +15,14 @@ from PIL import Image
 
 from ecdm.data.coco import CaptionedImage, load_image, read_split
 from ecdm.data.files import png_name
+from ecdm.reporting.ablation import DATASET, PHOTOS
 from ecdm.reporting.figures import drawing, save
-from ecdm.reporting.labels import model_title
+from ecdm.reporting.labels import bucket_heading, bucket_title, model_title
+from ecdm.reporting.scores import Scores
 
 Pixels = NDArray[np.uint8]
 
+ROWS = 6
 # Pixels: side of a tile, gaps, heights of text lines. Dots per inch turn the type size into pixels.
 TILE = 256
 GAP, MARGIN = 8, 16
@@ -28,6 +31,8 @@ DPI = 100
 HEAD_SIZE, CAPTION_SIZE = 17.0, 16.0
 # Mean advance of the sans face's characters, in ems.
 ADVANCE = 0.56
+# Columns before those of the outputs.
+INPUTS = ("Masked input", "Ground truth")
 HOLE, HATCH, EDGE = (222, 222, 222), (190, 190, 190), (60, 60, 60)
 
 
@@ -39,6 +44,16 @@ class Sample:
     truth: Pixels
     hole: NDArray[np.bool_]
     outputs: Mapping[str, Pixels]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A whole picture: name of its file without suffix, heading, rows, footnote."""
+
+    name: str
+    heading: str
+    samples: Sequence[Sample]
+    note: str
 
 
 @dataclass(frozen=True)
@@ -66,13 +81,23 @@ def read_samples(folders: Folders, count: int) -> list[Sample]:
     return [_sample(folders, image) for image in read_split(folders.dataset, folders.split)[:count]]
 
 
+def read_grids(data: Path, build: Path, scores: Scores, seed: int, photos_bucket: str) -> list[Grid]:
+    """One grid per bucket of the scenes, then the photographs'; without rows where nothing was scored.
+
+    Raises: as `read_samples`.
+    """
+    cells = {f"ablation_{bucket}": (DATASET, bucket) for bucket in scores.buckets_of(DATASET)}
+    cells["photos"] = PHOTOS, photos_bucket
+    return [_grid(name, data, build, cell, scores, seed) for name, cell in cells.items()]
+
+
 def ablation_grid(samples: Sequence[Sample], path: Path, note: str = "") -> None:
     """Draw one row per sample with its caption below; `note` stands under the last row.
 
     Images are enlarged by whole factors, pixel by pixel, to at most 256 px; larger ones are reduced.
     Without samples the picture says so.
     """
-    titles = ["Masked input", "Ground truth", *(samples[0].outputs if samples else ())]
+    titles = [*INPUTS, *(samples[0].outputs if samples else ())]
     pitch = TILE + GAP
     width = 2 * MARGIN + len(titles) * pitch - GAP
     captions = [_wrap(sample.caption, width - 2 * MARGIN) for sample in samples]
@@ -90,6 +115,13 @@ def ablation_grid(samples: Sequence[Sample], path: Path, note: str = "") -> None
         top += step
     texts += [(MARGIN, top + LINE * i, line, "note") for i, line in enumerate(footer)]
     _write(canvas, texts, path)
+
+
+def _grid(name: str, data: Path, build: Path, cell: tuple[str, str], scores: Scores, seed: int) -> Grid:
+    folders = Folders.of(data, build, *cell, scores.variants, seed)
+    heading = f"{cell[0].capitalize()}, {bucket_heading(cell[1]).lower()}"
+    note = f"Hole: {bucket_title(cell[1])}. Outputs pasted, seed {seed}."
+    return Grid(name, heading, read_samples(folders, ROWS) if cell in scores.images else [], note)
 
 
 def _write(canvas: Pixels, texts: Sequence[tuple[float, float, str, str]], path: Path) -> None:
@@ -113,12 +145,18 @@ def _tiles(sample: Sample) -> list[Pixels]:
     """The row's pictures at tile size: masked input, truth, outputs."""
     # Known pixels are white here, and so is the margin of an image that does not fill its tile.
     hole = _fit(np.where(sample.hole, 0, 255).astype(np.uint8))[..., 0] < 128
-    masked = _fit(sample.truth)
+    truth = _fit(sample.truth)
+    return [masked_input(truth, hole), truth, *(_fit(image) for image in sample.outputs.values())]
+
+
+def masked_input(truth: Pixels, hole: NDArray[np.bool_]) -> Pixels:
+    """The image (h, w, 3) with its hole (h, w) hatched and outlined."""
+    masked = truth.copy()
     y, x = np.indices(hole.shape)
     masked[hole] = HOLE
     masked[hole & ((x + y) % 16 < 3)] = HATCH
     masked[hole & _beside(~hole)] = EDGE
-    return [masked, _fit(sample.truth), *(_fit(image) for image in sample.outputs.values())]
+    return masked
 
 
 def _beside(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -134,16 +172,20 @@ def _fit(image: Pixels) -> Pixels:
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
     factor = TILE // max(image.shape[:2])
-    if factor:
-        image = image.repeat(factor, axis=0).repeat(factor, axis=1)
-    else:
-        scale = TILE / max(image.shape[:2])
-        size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+    image = image.repeat(factor, axis=0).repeat(factor, axis=1) if factor else reduced(image)
     tile = np.full((TILE, TILE, 3), 255, dtype=np.uint8)
     top, left = (TILE - image.shape[0]) // 2, (TILE - image.shape[1]) // 2
     tile[top : top + image.shape[0], left : left + image.shape[1]] = image
     return tile
+
+
+def reduced(image: Pixels) -> Pixels:
+    """The image with at most `TILE` pixels a side; a smaller one as it is."""
+    scale = TILE / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
 def _wrap(text: str, width: int) -> list[str]:

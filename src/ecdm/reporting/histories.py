@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from ecdm.reporting.records import read_rows
 
 COLUMNS = ("step", "name", "value")
+# Share of a run's points that the smoothed line averages over.
+SMOOTHING = 0.15
 FILE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -80,6 +82,15 @@ def smooth(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
     centre = np.arange(len(values))
     first, last = np.maximum(centre - half, 0), np.minimum(centre + half + 1, len(values))
     return np.asarray((sums[last] - sums[first]) / (last - first))
+
+
+def smoothed(several: Sequence[Series]) -> Series | None:
+    """The mean over seeds as a smooth line; None where the seeds were not recorded at the same steps."""
+    steps = several[0].steps
+    if not all(np.array_equal(series.steps, steps) for series in several):
+        return None
+    mean = np.mean([series.values for series in several], axis=0)
+    return Series(steps, smooth(mean, round(SMOOTHING * len(mean)) | 1))
 
 
 def curve_csv(runs: Mapping[Run, Series]) -> str:

@@ -52,9 +52,20 @@ def model_title(name: str) -> str:
     return VARIANTS.get(name) or REFERENCES.get(name) or name
 
 
+def is_share(bucket: str) -> bool:
+    """Whether a bucket is one of hole shares, such as `10-20`, and not a stroke set."""
+    return bucket[:1].isdigit()
+
+
 def bucket_title(name: str) -> str:
     """`10-20` as `10–20 %`, a stroke set as `wide strokes`."""
-    return f"{name.replace('-', '–')} %" if name[:1].isdigit() else f"{name} strokes"
+    return f"{name.replace('-', '–')} %" if is_share(name) else f"{name} strokes"
+
+
+def bucket_heading(name: str) -> str:
+    """The same as a heading: `Holes of 10–20 %`, `Wide strokes`."""
+    title = bucket_title(name)
+    return f"Holes of {title}" if is_share(name) else title.capitalize()
 
 
 def shown_metrics(names: Iterable[str]) -> tuple[Metric, ...]:

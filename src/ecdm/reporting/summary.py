@@ -11,10 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecdm.numerics.statistics import Interval, bootstrap, paired_bootstrap
+from ecdm.reporting.gates import Gates
 from ecdm.reporting.scores import Cell, Scores
 
 HEADER = ("variant", "seed", "bucket", "metric", "pasted", "mean", "ci_low", "ci_high", "n")
 ALL_SEEDS = "all"
+DECIMALS = 6
+# What a line of `dvc exp show` can hold.
+BRIEF = ("psnr", "ssim", "l1", "lpips", "lpips_random")
 
 
 @dataclass(frozen=True)
@@ -91,13 +95,18 @@ def to_csv(rows: Iterable[Row]) -> str:
     return text.getvalue()
 
 
-def metrics_json(rows: Iterable[Row], variants: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """Pasted means {variant: {bucket: {metric: mean}}}, six decimals, references left out."""
-    nested: dict[str, dict[str, dict[str, float]]] = {}
-    for (variant, bucket, metric, pasted), interval in pooled(rows).items():
-        if pasted and variant in variants:
-            nested.setdefault(variant, {}).setdefault(bucket, {})[metric] = round(interval.mean, 6)
-    return nested
+def metrics_json(
+    rows: Iterable[Row], variants: Sequence[str], bucket: str, gates: Gates
+) -> dict[str, dict[str, float]]:
+    """Few numbers for DVC's tables: pasted means {variant: {metric: mean}} of one bucket, and how many gates failed.
+
+    The metrics of Table 2 alone; all others, with their intervals, stand in the CSV files.
+    """
+    brief: dict[str, dict[str, float]] = {}
+    for (variant, where, metric, pasted), interval in pooled(rows).items():
+        if pasted and variant in variants and where == bucket and metric in BRIEF:
+            brief.setdefault(variant, {})[metric] = interval.mean
+    return {**brief, "gates": {"failed": len(gates.failed)}}
 
 
 def _cells(scores: Scores, dataset: str, models: Sequence[str]) -> list[Cell]:
@@ -117,11 +126,13 @@ def _parts(seeds: Sequence[int]) -> list[tuple[str, slice, bool]]:
     return single if len(seeds) == 1 else [*single, (ALL_SEEDS, slice(None), True)]
 
 
-def _row(cell: Cell, seed: str, interval: Interval, pooled: bool) -> Row:
-    return Row(cell.variant, seed, cell.bucket, cell.metric, cell.pasted, interval, pooled)
+def _row(cell: Cell, seed: str, found: Interval, pooled: bool) -> Row:
+    """Rounded as the files hold it, so that tables and figures show the files' numbers."""
+    mean, low, high = (round(float(value), DECIMALS) for value in (found.mean, found.low, found.high))
+    return Row(cell.variant, seed, cell.bucket, cell.metric, cell.pasted, Interval(mean, low, high, found.n), pooled)
 
 
 def _decimal(value: float) -> str:
-    """Six decimals, without a minus before zero."""
-    text = f"{value:.6f}"
+    """As many decimals as the rows have, without a minus before zero."""
+    text = f"{value:.{DECIMALS}f}"
     return text.lstrip("-") if float(text) == 0 else text

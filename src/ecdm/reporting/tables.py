@@ -31,12 +31,18 @@ class Table:
         return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 
 
+def ranks(values: Sequence[float], higher: bool) -> list[int]:
+    """0 for the best, 1 for the second and so on; equal as printed, equal in rank; -1 where all are equal."""
+    printed = [float(number(value)) for value in values]
+    order = sorted(set(printed), reverse=higher)
+    return [order.index(value) if len(order) > 1 else -1 for value in printed]
+
+
 def ranked(values: Sequence[float], higher: bool) -> list[str]:
-    """Numbers as text, best bold, second underlined, third italic; equal as printed, equal in rank."""
-    texts = [_number(value) for value in values]
-    order = sorted({float(text) for text in texts}, reverse=higher)
-    marks = {number: mark for number, mark in zip(order, MARKS, strict=False) if len(order) > 1}
-    return [marks.get(float(text), "{}").format(text) for text in texts]
+    """Numbers as text, best bold, second underlined, third italic."""
+    marks = dict(enumerate(MARKS))
+    places = zip(values, ranks(values, higher), strict=True)
+    return [marks.get(rank, "{}").format(number(value)) for value, rank in places]
 
 
 def results(
@@ -59,7 +65,7 @@ def results(
     for name in references:
         found = [means.get((name, bucket, metric.name, pasted)) for metric in metrics]
         if any(found):
-            cells = [_number(interval.mean) if interval else "–" for interval in found]
+            cells = [number(interval.mean) if interval else "–" for interval in found]
             rows.append((f"{model_title(name)} (reference)", *cells))
     return Table(("Model", *(metric.heading for metric in metrics)), tuple(rows))
 
@@ -135,12 +141,18 @@ def red(text: str) -> str:
 
 def _difference(metric: Metric, interval: Interval) -> str:
     mark = verdict(metric, interval)
-    mean, low, high = (f"{x:+.{metric.decimals}f}" for x in (interval.mean, interval.low, interval.high))
+    mean, low, high = (signed(metric, x) for x in (interval.mean, interval.low, interval.high))
     return f"{f'<b>{mean}</b> {mark}' if mark else mean}\n[{low}, {high}]"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A mean as tables print it."""
     return f"{value:.{DECIMALS}f}"
+
+
+def signed(metric: Metric, value: float) -> str:
+    """A difference of a metric as tables print it."""
+    return f"{value:+.{metric.decimals}f}"
 
 
 def _cell(text: str) -> str:

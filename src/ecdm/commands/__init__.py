@@ -1,0 +1,1 @@
+"""Subcommands of `ecdm` that use a trained model, one module each."""

@@ -1,0 +1,260 @@
+"""The runs of one reproduction: a parent, below it one per stage and per variant, below a variant its seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ecdm.lineage import (
+    Cell,
+    Reproduction,
+    entry_key,
+    inputs,
+    makers,
+    matrix_cell,
+    origin,
+    place,
+    settings,
+)
+from ecdm.mirror.contents import (
+    BUILD,
+    CI_LOW,
+    REPORTS,
+    VS_BASELINE,
+    Means,
+    dataset_name,
+    grid_folders,
+    inpainted_grids,
+    mean_by_step,
+    metrics_by_step,
+    pooled,
+    previews,
+    profile_name,
+    read_scores,
+    recorded_hardware,
+    report_files,
+    score_table,
+)
+from ecdm.mirror.notes import NOTE, Links, parent_note, stage_note, variant_note
+from ecdm.mirror.views import compare_query, views
+from ecdm.mlflow_run import MLflowTracker
+from ecdm.reporting.figures import COLOURS
+from ecdm.tracking import PICTURES, Store
+
+PARENT, COLOUR = "mlflow.parentRunId", "mlflow.runColor"
+TABLE = "scores.json"
+
+
+@dataclass
+class Tree:
+    """Fills the runs from the files; what MLflow has already stays as it is.
+
+    A stage's run has the key of the stage and may belong to several reproductions: the tree shows it in the last one
+    that was mirrored, its tags `ecdm.reproduction.…` name all. Parent and variants belong to one reproduction.
+    """
+
+    root: Path
+    state: Reproduction
+    store: Store
+    # Runs by name, in the order they are made: the parent first.
+    runs: dict[str, MLflowTracker] = field(default_factory=dict)
+
+    def fill(self) -> None:
+        """Write everything that the files say; raises ValueError and FileNotFoundError."""
+        stages = [name for name in self.state.entries if name not in self.state.stale]
+        if self.state.complete:
+            self._make_parent()
+            for variant in self.variants:
+                self._make_variant(variant)
+        for name in stages:
+            self._make_stage(name)
+        for name in stages:
+            self._fill_stage(name)
+        if self.state.complete:
+            for variant in self.variants:
+                self._fill_variant(variant)
+            self._fill_parent()
+        for tracker in reversed(self.runs.values()):
+            tracker.close()
+
+    @property
+    def parent(self) -> str:
+        """The parent's name."""
+        return f"reproduction {self.state.key[:8]}"
+
+    @cached_property
+    def variants(self) -> dict[str, list[Cell]]:
+        """Stages of the matrix by variant."""
+        found: dict[str, list[Cell]] = {}
+        for cell in filter(None, map(matrix_cell, self.state.entries)):
+            found.setdefault(cell.variant, []).append(cell)
+        return found
+
+    @cached_property
+    def made(self) -> dict[str, str]:
+        return makers(self.state.entries)
+
+    @cached_property
+    def scores(self) -> dict[tuple[str, str], dict[str, float]]:
+        """Means of the reports by variant and seed; empty where they are not those of the lock."""
+        found: dict[tuple[str, str], dict[str, float]] = {}
+        if self.state.complete:
+            for name, prefix in (("ablation.csv", ""), ("differences.csv", VS_BASELINE)):
+                path = self.root / REPORTS / name
+                if path.relative_to(self.root).as_posix() in self.made:
+                    for key, values in read_scores(path, prefix).items():
+                        found.setdefault(key, {}).update(values)
+        return found
+
+    @cached_property
+    def common(self) -> dict[str, str]:
+        """Tags of every run: the data, and the profile where params.yaml is what was reproduced."""
+        found = {"dataset": dataset_name(self.state.entries)}
+        if not self.state.changed:
+            found["profile"] = profile_name(self.root)
+        return {name: value for name, value in found.items() if value}
+
+    @cached_property
+    def origin(self) -> dict[str, str]:
+        """Tags of the working tree."""
+        return origin(self.root)
+
+    def _make_parent(self) -> None:
+        entries = self.state.entries
+        values = {key: value for name in entries for key, value in settings(name, entries[name], self.root).items()}
+        # These belong to a variant; the lists of all stand beside them.
+        kept = {key: value for key, value in values.items() if key not in ("variant", "seed", "sail", "acda")}
+        self._make(self.parent, self.state.key, kept, {"stage": "reproduction", **self._own}, {})
+
+    def _make_variant(self, variant: str) -> None:
+        cells = self.variants[variant]
+        values: dict[str, object] = {}
+        for name in map(_name, cells):
+            values = {**settings(name, self.state.entries[name], self.root), **values}
+        del values["seed"]
+        values["seeds"] = sorted({cell.seed for cell in cells})
+        key = hashlib.sha256(json.dumps([self.state.key, variant]).encode()).hexdigest()
+        tags = {"stage": "variant", "variant": variant, **self._own, **self._hardware(_name(cells[0]))}
+        if variant in COLOURS:
+            tags[COLOUR] = COLOURS[variant]
+        self._make(variant, key, values, tags, self._below(self.parent))
+
+    def _make_stage(self, name: str) -> None:
+        entry, cell = self.state.entries[name], matrix_cell(name)
+        tags, always = place(name) | self.origin | self._hardware(name), {}
+        if self.state.complete:
+            always = self._below(cell.variant if cell else self.parent)
+            always |= {f"ecdm.reproduction.{self.state.key[:12]}": "yes", "dvc_lock": self.origin["dvc_lock"]}
+        self._make(name, entry_key(entry), settings(name, entry, self.root), tags, always)
+
+    @property
+    def _own(self) -> dict[str, str]:
+        """Tags of a run that belongs to this reproduction alone."""
+        return {**self.origin, "reproduction": self.state.key[:12]}
+
+    def _below(self, name: str) -> dict[str, str]:
+        return {PARENT: self.runs[name].run_id}
+
+    def _hardware(self, stage: str) -> dict[str, str]:
+        found = recorded_hardware(self.root, stage)
+        return {"hardware": found} if found else {}
+
+    def _make(
+        self, name: str, key: str, params: Mapping[str, object], tags: Mapping[str, str], always: Mapping[str, str]
+    ) -> None:
+        """The run; of `tags` the first value stands, of `always` the last."""
+        tracker = self.store.run(key, name, params, {**tags, **self.common, **always}, strict=True)
+        tracker.missing_tags(self.common)
+        tracker.tags(always)
+        self.runs[name] = tracker
+
+    def _fill_stage(self, name: str) -> None:
+        entry, cell, tracker = self.state.entries[name], matrix_cell(name), self.runs[name]
+        tracker.inputs(inputs(entry, self.made), "training" if cell and cell.stage == "train" else "evaluation")
+        files, tables = report_files(self.root, entry), []
+        if cell and cell.stage == "train":
+            folder = self._folder(cell)
+            for step, values in metrics_by_step(folder / "history.csv").items():
+                tracker.metrics(values, step)
+            for step, picture in previews(folder):
+                tracker.image(PICTURES, picture, step)
+            tracker.summary(self.scores.get((cell.variant, str(cell.seed)), {}))
+        elif cell and cell.stage == "evaluate":
+            files[TABLE], tables = score_table(self._score_files([cell])), [TABLE]
+        elif cell and cell.stage == "generate":
+            for key, grid in inpainted_grids(self.root, cell.variant, cell.seed):
+                tracker.image(key, grid, 0)
+        elif name == "reference":
+            tracker.summary(dict(self._reference_means()))
+        tracker.files(files, tables)
+        above = cell.variant if cell else self.parent
+        note = {NOTE: stage_note(name, entry, self.made, self.links, above)}
+        # Without the whole reproduction some links are missing: better the last complete note.
+        (tracker.tags if self.state.complete else tracker.missing_tags)(note)
+
+    def _fill_variant(self, variant: str) -> None:
+        cells, tracker = self.variants[variant], self.runs[variant]
+        seeds = [cell for cell in cells if cell.stage == "train"]
+        history = mean_by_step([metrics_by_step(self._folder(cell) / "history.csv") for cell in seeds])
+        for step, values in history.items():
+            tracker.metrics(values, step)
+        means = pooled(self.scores).get(variant, {})
+        tracker.summary(means)
+        for step, picture in previews(self._folder(seeds[0])):
+            tracker.image(PICTURES, picture, step)
+        for key, grid in inpainted_grids(self.root, variant, seeds[0].seed):
+            tracker.image(key, grid, max(history))
+        if scored := self._score_files([cell for cell in cells if cell.stage == "evaluate"]):
+            tracker.files({TABLE: score_table(scored)}, [TABLE])
+        for cell in cells:
+            tracker.inputs(inputs(self.state.entries[_name(cell)], self.made), "evaluation")
+        tracker.tags({NOTE: variant_note(variant, list(map(_name, cells)), means, self.links, self.parent)})
+
+    def _fill_parent(self) -> None:
+        tracker, entries = self.runs[self.parent], self.state.entries
+        files = {path.name: path.read_bytes() for path in (self.root / "dvc.lock", self.root / "params.yaml")}
+        for entry in entries.values():
+            files |= report_files(self.root, entry)
+            tracker.inputs([data for data in inputs(entry, self.made) if data.name.startswith("data")], "evaluation")
+        tracker.files(files)
+        means = {name: values for name, values in pooled(self.scores).items() if name in self.variants}
+        query = compare_query(self.state.key)
+        tracker.tags({NOTE: parent_note(entries, means, self.links, query)})
+        self.store.tags(self._views(means))
+
+    def _views(self, means: Mapping[str, Means]) -> dict[str, str]:
+        names = [name for values in means.values() for name in values if f"{name}{CI_LOW}" in values]
+        shown = [name for name in dict.fromkeys(names) if not name.startswith(VS_BASELINE)]
+        curves: list[str] = []
+        pictures: dict[str, int] = {}
+        for cell in filter(None, map(matrix_cell, self.state.entries)):
+            if cell.stage == "train":
+                history = metrics_by_step(self._folder(cell) / "history.csv")
+                curves += [name for values in history.values() for name in values]
+                keys = grid_folders(self.root, cell.variant, cell.seed)
+                pictures |= dict.fromkeys((*keys, PICTURES), max(history))
+        first = self.runs["baseline"].run_id if "baseline" in self.variants else None
+        return views(self.state.key, shown, list(dict.fromkeys(curves)), pictures, first)
+
+    @property
+    def links(self) -> Links:
+        return Links(self.store.experiment_id, {name: tracker.run_id for name, tracker in self.runs.items()})
+
+    def _folder(self, cell: Cell) -> Path:
+        return self.root / BUILD / "train" / f"{cell.variant}-{cell.seed}"
+
+    def _score_files(self, cells: list[Cell]) -> list[Path]:
+        return [self.root / BUILD / "scores" / f"{cell.variant}-{cell.seed}.csv" for cell in cells]
+
+    def _reference_means(self) -> Iterator[tuple[str, float]]:
+        for (method, _), values in self.scores.items():
+            if method not in self.variants:
+                yield from ((f"{method}/{name}", value) for name, value in values.items())
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.stage}@{cell.variant}-{cell.seed}"

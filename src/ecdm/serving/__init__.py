@@ -1,0 +1,1 @@
+"""The trained model at work: a diffusers pipeline, exported folders, pictures of any size, the app."""
