@@ -21,8 +21,8 @@ from ecdm.stage import run
 
 SCENES, MASKS, EDGES = Path("data/scenes"), Path("build/masks"), Path("build/edges/scenes")
 FOUNDATION, TARGET = Path("build/foundation"), Path("build/audit")
-# Splits nothing was trained on, and the folder of their masks.
-HELD_OUT = {"validation": "validation", "test": "scenes"}
+# Splits nothing was trained on; what has to be sampled, the larger one alone shows.
+HELD_OUT, COMPARED = ("validation", "test"), "validation"
 
 
 def main() -> None:
@@ -32,13 +32,13 @@ def main() -> None:
     distance, batch, bucket = params.evaluate.perceptual, params.gates.batch, largest_bucket(params.masks.buckets)
     net, size = load_perceptual(distance), params.data.size
     audit = Audit(parts, classifier, params.generate, distance, net, params.seed, size)
-    work = [Job(name, bucket, SCENES, MASKS / name, EDGES / split, split) for split, name in HELD_OUT.items()]
+    work = [Job(COMPARED, bucket, SCENES, MASKS / COMPARED, EDGES / COMPARED, COMPARED)]
     scenes = audit.single_scenes(params.gates.images)
     true = torch.stack([image_tensor(scene.image) for scene in scenes])
     text, fills = audit.text_to_image(scenes, batch), audit.object_inpainting(scenes, batch)
     values = {
-        "spectral_share": audit.shares(SCENES, list(HELD_OUT)),
-        "vae_psnr": audit.reconstruction(SCENES, list(HELD_OUT), batch),
+        "spectral_share": audit.shares(SCENES, HELD_OUT),
+        "vae_psnr": audit.reconstruction(SCENES, HELD_OUT, batch),
         "attributes": {
             kind: audit.attributes(scenes, images)
             for kind, images in (("true", true), ("text", text), ("inpainting", fills))
