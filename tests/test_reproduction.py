@@ -122,7 +122,7 @@ def test_a_change_reruns_those_that_use_it_and_no_other(
 ) -> None:
     set_params(copies[0], {key: value})
     expected = {f"{stage}@{variant}-0" for stage in STAGES for variant in users}
-    assert executed(repro(copies[0])) == expected | {"variants", "gates", "report"}
+    assert executed(repro(copies[0])) == expected | {"variants", "cost", "gates", "report"}
 
 
 def test_a_mistyped_parameter_ends_the_pipeline_with_its_name(copies: tuple[Path, Path]) -> None:
