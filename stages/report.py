@@ -9,7 +9,7 @@ from ecdm import stage
 from ecdm.config import Params, load_params
 from ecdm.data.files import fresh_entries
 from ecdm.numerics.buckets import largest_bucket
-from ecdm.reporting.ablation import Findings, Setup, digests, files
+from ecdm.reporting.ablation import Findings, Setup, files
 from ecdm.reporting.drawings import draw
 from ecdm.reporting.gates import read_gates
 from ecdm.reporting.grids import read_grids
@@ -17,7 +17,7 @@ from ecdm.reporting.histories import curve_csv, history_paths, read_histories
 from ecdm.reporting.material import Material
 from ecdm.reporting.page import report_page
 from ecdm.reporting.provenance import read_inputs
-from ecdm.reporting.scores import read_scores, score_paths
+from ecdm.reporting.scores import read_scores
 from ecdm.reporting.summary import Bootstrap
 
 DATA, BUILD, REPORTS = Path("data"), Path("build"), Path("reports")
@@ -38,15 +38,15 @@ def main() -> None:
     params = load_params()
     judged, sampling, runs = params.evaluate, params.generate, (params.variants, params.seeds)
     scores = read_scores(BUILD / "scores", *runs, params.masks.buckets)
-    paths = history_paths(BUILD / "train", *runs)
-    histories, gates = read_histories(paths), read_gates(GATES)
+    histories, gates = read_histories(history_paths(BUILD / "train", *runs)), read_gates(GATES)
     grids = read_grids(DATA, BUILD, scores, params.seeds[0], largest_bucket(params.masks.buckets))
     findings = Findings.of(scores, gates, Bootstrap(judged.resamples, judged.level, params.seed))
     sampled = (sampling.sampler, sampling.steps, sampling.guidance)
     setup = Setup(*sampled, params.train.steps, judged.resamples, judged.level)
-    shown = Material.read(BUILD, REPORTS, params.variants, histories, grids, read_inputs(INPUTS), used(params))
+    inputs = read_inputs(INPUTS)
+    shown = Material.read(BUILD, params.variants, histories, grids, inputs, used(params))
     texts = {f"curves/{name}.csv": curve_csv(series) for name, series in histories.items()}
-    texts |= files(findings, setup, digests([*score_paths(BUILD / "scores", *runs), *paths.values(), GATES]))
+    texts |= files(findings, setup, inputs)
     texts["report.html"] = report_page(findings, setup, shown)
     with fresh_entries(REPORTS) as folder:
         (folder / "curves").mkdir()

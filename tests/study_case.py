@@ -19,8 +19,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from ecdm.data.coco import CaptionedImage, write_split
 from ecdm.data.files import png_name
-from ecdm.study.page import Sources, build_study
+from ecdm.study.page import build_study
 from ecdm.study.plan import Plan, Settings, make_settings
+from ecdm.study.votes import BUSY_SECONDS
 
 METHODS = ("baseline", "sail", "acda", "ours")
 SIDE, IMAGES = 16, 8
@@ -28,8 +29,9 @@ SCRIPT = "<img src=x onerror=\"document.title='taken'\"><script>document.title='
 SERVE = """
 import sys
 from pathlib import Path
-from ecdm.study.server import serve
-serve(Path(sys.argv[1]), "127.0.0.1", int(sys.argv[2]))
+from ecdm.study import server, votes
+votes.BUSY_SECONDS = float(sys.argv[3])
+server.serve(Path(sys.argv[1]), "127.0.0.1", int(sys.argv[2]))
 """
 
 
@@ -65,23 +67,22 @@ def settings(**changes: Any) -> Settings:
     return make_settings(**{**known, **changes})
 
 
-def sources(root: Path, chosen: Settings) -> Sources:
-    """The pictures of the project at `root`."""
-    return Sources.of(root / "data", root / "build", chosen)
-
-
 def build(root: Path, **changes: Any) -> tuple[Path, Plan]:
     """A project with a study in `root`/study."""
     make_project(root)
-    chosen = settings(**changes)
-    return root / "study", build_study(chosen, sources(root, chosen), root / "study")
+    return root / "study", rebuild(root, **changes)
+
+
+def rebuild(root: Path, folder: str = "study", **changes: Any) -> Plan:
+    """A study of the project at `root`, in one of its folders."""
+    return build_study(settings(**changes), root / "data", root / "build", root / folder)
 
 
 class Server:
-    """The server of a study as a process of its own."""
+    """The server of a study as a process of its own; `busy`: seconds that it waits for a locked database."""
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
-        command = [sys.executable, "-c", SERVE, str(folder), str(port)]
+    def __init__(self, folder: Path, port: int = 0, busy: float = BUSY_SECONDS) -> None:
+        command = [sys.executable, "-c", SERVE, str(folder), str(port), str(busy)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -98,9 +99,9 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, port: int = 0) -> Iterator[Server]:
+def serving(folder: Path, port: int = 0, busy: float = BUSY_SECONDS) -> Iterator[Server]:
     """A server while the block runs."""
-    server = Server(folder, port)
+    server = Server(folder, port, busy)
     try:
         yield server
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from browser import DESKTOP, PHONE, Seen, browser_page
 from playwright.sync_api import Page
-from report_project import Project, run_report
+from report_project import reported_project
 
 from ecdm.reporting.measured import write_measured_page
 
@@ -32,13 +32,7 @@ def opened(path: Path, size: tuple[int, int] = DESKTOP, **options: Any) -> Itera
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both pages of a project whose captions and stages have names that do not break."""
-    project = Project(tmp_path_factory.mktemp("browser"))
-    project.write_all_scores()
-    root = project.write_tree(project.VARIANTS, holds=False)
-    captions = root / "data" / "scenes" / "annotations" / "captions_test.json"
-    captions.write_text(captions.read_text(encoding="utf-8").replace("caption 1", LONG), encoding="utf-8")
-    done = run_report(root)
-    assert done.returncode == 0, done.stderr
+    root = reported_project(tmp_path_factory.mktemp("browser"), LONG)
     record = {"stage": LONG, "started": "2026-01-02T03:04:05+00:00", "seconds": 1.0, "peak_memory_mb": 5}
     record |= {"hardware": {"cpu": LONG, "cores": 2}, "commit": "0" * 40, "completed": True}
     (root / "runs" / "one.json").write_text(json.dumps(record), encoding="utf-8")

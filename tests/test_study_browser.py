@@ -51,6 +51,7 @@ def test_clicks_vote_go_back_and_edit(study: tuple[Path, Plan]) -> None:
     folder, plan = study
     with serving(folder) as server, browser_page() as (page, seen):
         page.goto(server.url)
+        expect(page.locator("#length")).to_have_text("6 questions.")
         page.get_by_role("button", name="Start").click()
         for number in range(1, 7):
             at(page, number)
@@ -101,6 +102,26 @@ def test_keys_alone_are_enough(study: tuple[Path, Plan]) -> None:
         saved(page)
         assert chosen(folder, plan) == {1: 1, 2: 4}
         assert (seen.errors, seen.strangers) == ([], [])
+
+
+def test_fast_keys_and_the_browsers_own_back_find_their_question(study: tuple[Path, Plan]) -> None:
+    twice = "() => [1, 2].forEach(() => document.body.dispatchEvent("
+    twice += "new KeyboardEvent('keydown', { key: 'Backspace', bubbles: true })))"
+    with serving(study[0]) as server, browser_page() as (page, _):
+        page.goto(server.url)
+        page.get_by_role("button", name="Start").click()
+        for number in (1, 2):
+            at(page, number)
+            page.keyboard.press("1")
+            saved(page)
+            page.keyboard.press("Enter")
+        at(page, 3)
+        page.evaluate(twice)
+        at(page, 1)
+        page.go_back()
+        at(page, 2)
+        page.go_forward()
+        at(page, 1)
 
 
 def test_number_keys_can_be_switched_off(study: tuple[Path, Plan]) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from ecdm.data.coco import CaptionedImage, captions_file, load_image, read_split, write_split
+from ecdm.data.coco import CaptionedImage, captions_file, load_image, load_like, read_split, write_split
 from ecdm.data.files import save_png
 
 Content = dict[str, Any]
@@ -154,6 +155,13 @@ def test_load_image_gives_the_pixels(tmp_path: Path) -> None:
     assert np.array_equal(load_image(tmp_path / "a.png"), pixels())
 
 
+def test_load_like_takes_only_a_picture_of_the_others_size(tmp_path: Path) -> None:
+    save_png(tmp_path / "a.png", pixels())
+    assert np.array_equal(load_like(tmp_path / "a.png", pixels(seed=1)), pixels())
+    with pytest.raises(ValueError, match=r"a\.png: found 4x6 px, expected 6x4 as its ground truth"):
+        load_like(tmp_path / "a.png", pixels(4, 6))
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
 def test_load_image_converts_eight_bit_modes(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
@@ -161,6 +169,15 @@ def test_load_image_converts_eight_bit_modes(tmp_path: Path, mode: str) -> None:
     image = load_image(path)
     assert image.shape == (6, 4, 3)
     assert image.dtype == np.uint8
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_load_image_refuses_16_bit_colours(tmp_path: Path, channels: int, ending: str) -> None:
+    path = tmp_path / f"deep.{ending}"
+    cv2.imwrite(str(path), np.full((4, 4, channels), 40000, np.uint16))
+    with pytest.raises(ValueError, match=r"deep\.\w+: found pixels of mode RGBA?;16., expected 8 bits per channel"):
+        load_image(path)
 
 
 def test_unreadable_images_are_named(tmp_path: Path) -> None:

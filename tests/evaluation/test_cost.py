@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,11 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecdm.config import Acda, Generate
+from ecdm.config import Acda, Generate, Sail
 from ecdm.evaluation.cost import blank_batch, count_flops, sampling_cost
 from ecdm.methods.base import generator_for
 from ecdm.methods.ours import unet_alone, variant
 from ecdm.models.branch import Branch, start_branch
+from ecdm.models.foundation import Components
+from ecdm.training.cost import train_step
 
 ACDA = Acda(radius=2.0, window="circle", domain="image", lr=1e-3)
 SIZE = 32
@@ -55,6 +58,13 @@ def networks(parts: Any, branch: nn.Module | None = None) -> list[nn.Module]:
     return [parts.vae, parts.unet, parts.text_encoder, *([branch] if branch else [])]
 
 
+def text_encoder_flops(parts: Any) -> int:
+    """Of one caption: projections and products of attention, then the two layers of the MLP, in every block."""
+    found, n = parts.text_encoder.config, parts.tokenizer.model_max_length
+    width, inner = found.hidden_size, found.intermediate_size
+    return int(found.num_hidden_layers * 2 * (4 * n * width**2 + 2 * n**2 * width + 2 * n * width * inner))
+
+
 def test_a_convolution_and_its_gradients() -> None:
     layer, x = nn.Conv2d(3, 5, 3, padding=1, bias=False), torch.zeros(2, 3, 8, 8, requires_grad=True)
     forward = 2 * (2 * 5 * 8 * 8) * (3 * 3 * 3)
@@ -66,6 +76,10 @@ def test_a_convolution_and_its_gradients() -> None:
 def test_attention_is_counted_on_a_cpu() -> None:
     q, k = torch.zeros(1, 2, 6, 4), torch.zeros(1, 2, 9, 4)
     assert count_flops(lambda: F.scaled_dot_product_attention(q, k, k)) == 2 * 2 * (2 * 6 * 9 * 4)
+
+
+def test_the_text_encoder_costs_what_its_closed_form_says(parts: Any) -> None:
+    assert count_flops(lambda: parts.embed(["a", "b"])) == 2 * text_encoder_flops(parts)
 
 
 @pytest.mark.parametrize("acda", [None, ACDA])
@@ -110,34 +124,27 @@ def test_the_stage_counts_every_variant(counted: dict[str, Any], parts: Any) -> 
     assert counted["baseline"]["weights"]["trained"] == weights < counted["acda"]["weights"]["trained"]
 
 
+@pytest.mark.parametrize("acda", [None, ACDA])
 def test_a_training_step_without_gradients_costs_what_its_layers_do(
-    tree: Path, load_stage: Callable[[str], ModuleType], parts: Any, monkeypatch: pytest.MonkeyPatch
+    parts: Any, acda: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = load_stage("cost")
-    seen: dict[str, int] = {}
-
-    class Counted(stage.Objective):  # type: ignore[name-defined]
-        """Notes the forward pass by hand."""
-
-        def __call__(self, branch: Any, batch: Any) -> Any:
-            nets = [parts.vae, parts.unet, parts.controlnet_canny, branch]
-            with by_hand(monkeypatch, *nets) as counts:
-                terms = super().__call__(branch, batch)
-            seen["forward"] = sum(counts)
-            return terms
-
-    from ecdm.config import Sail, VariantSettings
-
-    monkeypatch.setattr(stage, "Objective", Counted)
-    plain = VariantSettings(name="baseline", sail=None, acda=None)
-    soft = VariantSettings(name="sail", sail=Sail(lam=0.1, features="decoder"), acda=None)
     totals = {}
-    for one in (plain, soft):
-        total = stage.step_flops(one, parts, start_branch(parts, None, 0), SIZE)
-        totals[one.name] = seen["forward"], total
+    for name, sail in (("plain", None), ("soft", Sail(lam=0.1, features="decoder"))):
+        branch, images = start_branch(parts, acda, 0), blank_batch(SIZE)
+        with by_hand(monkeypatch, *networks(parts, branch), parts.controlnet_canny) as counts:
+            train_step(parts, branch, sail, images)
+        totals[name] = sum(counts), count_flops(partial(train_step, parts, branch, sail, images))
     # Gradients of branch and frozen decoder come on top: at most twice the forward pass.
     for forward, total in totals.values():
         assert forward < total < 3 * forward
     # The teacher's and the second decoder's passes have no gradient.
-    extra_forward, extra = (b - a for a, b in zip(totals["baseline"], totals["sail"], strict=True))
+    extra_forward, extra = (b - a for a, b in zip(totals["plain"], totals["soft"], strict=True))
     assert extra == extra_forward
+
+
+def test_a_training_step_embeds_its_captions(parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    branch, images = start_branch(parts, None, 0), blank_batch(SIZE)
+    step, known = partial(train_step, parts, branch, None, images), parts.embed(images.captions)
+    total = count_flops(step)
+    monkeypatch.setattr(Components, "embed", lambda *_: known)
+    assert total - count_flops(step) == text_encoder_flops(parts)

@@ -1,13 +1,14 @@
 """The page: what it says about how the numbers were made, and that its warnings appear when they must."""
 
 import json
-from pathlib import Path
+import re
 from typing import Any
 
 import pytest
 
-from ecdm.reporting.ablation import Findings, Setup, ablation_page, digests, files
+from ecdm.reporting.ablation import Findings, Setup, ablation_page, files
 from ecdm.reporting.gates import Gate, Gates
+from ecdm.reporting.provenance import Input
 from ecdm.reporting.scores import read_scores
 from ecdm.reporting.summary import Bootstrap
 
@@ -22,7 +23,7 @@ def findings(project: Any, variants: list[str], seeds: list[int], *gates: Gate, 
 
 
 def test_says_how_the_numbers_were_made(project: Any) -> None:
-    page = ablation_page(findings(project, ["baseline", "ours"], [0, 1], HELD), SETUP, {"a/b.csv": "0123"})
+    page = ablation_page(findings(project, ["baseline", "ours"], [0, 1], HELD), SETUP, [Input("a/b.csv", "0123", 1, 9)])
     for part in (
         "n = 4 images per mask set",
         "seeds 0, 1",
@@ -31,7 +32,7 @@ def test_says_how_the_numbers_were_made(project: Any) -> None:
         "more than σ_t / 2 of its pixels are hidden; at the end every cell that touches the hole is the network's own",
         "**It is not LPIPS**",
         "Published on MS-COCO",
-        "| `a/b.csv` | `0123` |",
+        "| `a/b.csv` | `0123` | 1 | 9 |",
         "| `vae.psnr` | 28.1 | ≥ 27 | [27.9, 28.4] | yes |  |",
         "](grids/ablation_wide.png)",
         "](grids/photos.png)",
@@ -42,20 +43,32 @@ def test_says_how_the_numbers_were_made(project: Any) -> None:
 
 
 def test_tables_hold_the_means_and_differences(project: Any) -> None:
-    page = ablation_page(findings(project, ["baseline", "ours"], [0]), SETUP, {})
+    page = ablation_page(findings(project, ["baseline", "ours"], [0]), SETUP, [])
     pasted, raw = page.split("## Results, raw outputs")
-    assert "| Ours | <b>13.5000</b> | <b>13.5000</b> | <u>13.5000</u> |" in pasted
-    assert "| VAE ceiling (reference) | 17.5000 |" in pasted
-    assert "| Baseline | <u>2.5000</u> | <u>2.5000</u> | <b>2.5000</b> |" in raw
-    assert "| Ours | <b>+1.000</b> ▲<br>[+1.000, +1.000] |" in raw
-    assert "| Ours | 3 ▲ · 3 ▼ · 0 open |" in raw
+    assert "| Ours | <b>13.5000</b> | <b>14.7500</b> | <u>16.0000</u> |" in pasted
+    assert "| VAE ceiling (reference) | 17.5000 | 19.7500 |" in pasted
+    assert "| Baseline | <u>2.5000</u> | <u>3.5000</u> | <b>4.5000</b> |" in raw
+    assert re.search(r"\| Ours \| <b>\+1\.000</b> ▲<br>\[\+0\.\d+, \+1\.\d+\] \|", raw)
     assert "One seed" in page
+
+
+def test_hole_columns_are_not_counted_and_not_repeated_under_raw_outputs(project: Any) -> None:
+    page = ablation_page(findings(project, ["baseline", "sail", "acda"], [0]), SETUP, [])
+    pasted, rest = page.split("## Results, raw outputs")
+    raw, changes = rest.split("## Differences to baseline")
+    assert "Hole PSNR" in pasted
+    assert "Hole" not in raw.replace("### Holes of", "")
+    assert "Hole ℓ1" in changes
+    # PSNR and SSIM up, ℓ1 and the perceptual distance down.
+    assert "| w/ SAIL | 2 ▲ · 2 ▼ · 0 open |" in changes
+    assert "| w/ ACDA | 0 ▲ · 0 ▼ · 4 open |" in changes
+    assert "without hole columns" in changes
 
 
 def test_true_lpips_is_named_so(project: Any) -> None:
     for path in project.scores.glob("*.csv"):
         path.write_text(path.read_text(encoding="utf-8").replace("lpips_random", "lpips"), encoding="utf-8")
-    page = ablation_page(findings(project, ["baseline", "ours"], [0]), SETUP, {})
+    page = ablation_page(findings(project, ["baseline", "ours"], [0]), SETUP, [])
     assert "LPIPS with the pretrained AlexNet" in page
     assert "| LPIPS ↓ |" in page
     assert "lpips_random" not in page
@@ -64,7 +77,7 @@ def test_true_lpips_is_named_so(project: Any) -> None:
 @pytest.mark.parametrize("enforced", [True, False])
 def test_a_failed_gate_warns_in_red_at_the_top(project: Any, enforced: bool) -> None:
     found = findings(project, ["baseline", "ours"], [0], HELD, FAILED, enforced=enforced)
-    page = ablation_page(found, SETUP, {})
+    page = ablation_page(found, SETUP, [])
     warning = page[: page.index("## Results")].split("\n\n")[1]
     assert warning.startswith('> [!CAUTION]\n> <span style="color:#c00000"><b>')
     assert "teacher_over_unet.psnr" in warning
@@ -73,23 +86,19 @@ def test_a_failed_gate_warns_in_red_at_the_top(project: Any, enforced: bool) -> 
 
 
 def test_without_baseline_the_page_says_why_there_are_no_differences(project: Any) -> None:
-    page = ablation_page(findings(project, ["sail", "ours"], [0]), SETUP, {})
+    page = ablation_page(findings(project, ["sail", "ours"], [0]), SETUP, [])
     assert "None: they need the baseline" in page
     assert "differences.png" not in page
 
 
 def test_files_are_the_tables_and_the_metrics(project: Any) -> None:
-    texts = files(findings(project, ["baseline", "ours"], [0]), SETUP, {})
+    texts = files(findings(project, ["baseline", "ours"], [0]), SETUP, [])
     assert set(texts) == {"ablation.csv", "differences.csv", "photos.csv", "metrics.json", "ablation.md"}
-    assert json.loads(texts["metrics.json"])["ours"]["psnr"] == 10 + 2.5 + 2 + 1
-    assert "ours,0,10-20,l1,0,3.500000" in texts["ablation.csv"]
-    assert "ours,0,10-20,l1,0,1.000000,1.000000,1.000000,4" in texts["differences.csv"]
+    assert json.loads(texts["metrics.json"])["ours"]["psnr"] == 10 + 2.5 + 2 + 1.125
+    assert "ours,0,10-20,l1,0,6.000000" in texts["ablation.csv"]
+    (line,) = re.findall(r"^ours,0,10-20,l1,0,(.*)$", texts["differences.csv"], re.MULTILINE)
+    mean, low, high, n = map(float, line.split(","))
+    assert low < mean == project.gain("ours", "10-20", "l1") < high
+    assert n == 4
     assert "vae" in texts["ablation.csv"]
     assert "vae" not in texts["photos.csv"]
-
-
-def test_digests_are_leading_digits_of_the_sha256(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    assert list(digests([tmp_path / "a"]).values()) == ["ba7816bf8f01"]
-    with pytest.raises(FileNotFoundError, match="b: no such file"):
-        digests([tmp_path / "b"])

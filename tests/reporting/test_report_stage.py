@@ -19,6 +19,9 @@ FILES = {
     *("grids/ablation_10-20.png", "grids/ablation_50-60.png", "grids/photos.png"),
 }
 
+MADE = ("masks", "variants", "train", "generate", "scores", "cost")
+INPUTS = ("data/scenes", "data/photos", *(f"build/{name}" for name in MADE), "reports/gates.json")
+
 
 def contents(root: Path) -> dict[str, bytes]:
     reports = root / "reports"
@@ -42,8 +45,10 @@ def test_writes_every_file_and_the_same_ones_elsewhere(tree: Path, tmp_path_fact
     assert contents(tree) == contents(other)
     page = (tree / "reports" / "ablation.md").read_text(encoding="utf-8")
     assert "w/ SAIL | 21.7218" in page
-    assert "`build/scores/ours-0.csv`" in page
     assert "sail-0" not in page
+    for path in INPUTS:
+        (line,) = re.findall(rf"^\| `{path}` \| `([0-9a-f]{{32}}(?:\.dir)?)` \| \d+ \| \d+ \|$", page, re.MULTILINE)
+        assert f"<code>{line}</code>" in (tree / "reports" / "report.html").read_text(encoding="utf-8")
     text = (tree / "reports" / "report.html").read_text(encoding="utf-8")
     assert str(tree) not in text
     assert not re.search(r"20\d\d-\d\d-\d\d|\d\d:\d\d", re.sub(r"data:image/[^\"]+", "", text))

@@ -11,7 +11,7 @@ from ecdm.reporting.scores import Cell, read_scores
 def test_puts_values_by_seed_and_ascending_image(project: Any) -> None:
     scores = read_scores(project.scores, project.VARIANTS, [1, 0], project.BUCKETS)
     found = scores.values[Cell("scenes", "acda", "50-60", "ssim", False)]
-    expected = [[project.value("acda", seed, image, "50-60", 0) for image in (1, 2, 3, 4)] for seed in (0, 1)]
+    expected = [[project.value("acda", seed, image, "50-60", "ssim", 0) for image in (1, 2, 3, 4)] for seed in (0, 1)]
     np.testing.assert_array_equal(found, expected)
     assert scores.images["scenes", "50-60"] == (1, 2, 3, 4)
     assert scores.seeds == {**dict.fromkeys(project.VARIANTS, (0, 1)), "mean_fill": (0,), "vae": (0,)}

@@ -20,10 +20,10 @@ def scores(project: Any) -> Scores:
     return read_scores(project.scores, project.VARIANTS, [0, 1], project.BUCKETS)
 
 
-def noisy(rng: np.random.Generator, gain: float, images: int = 200) -> Scores:
+def noisy(rng: np.random.Generator, gain: float, images: int = 200, noise: float = 0.5) -> Scores:
     """One metric, one seed: baseline and a variant that gains `gain` on average, with noise."""
     base = rng.normal(20, 3, (1, images))
-    better = base + gain + rng.normal(0, 0.5, (1, images))
+    better = base + gain + rng.normal(0, noise, (1, images))
     cells = {Cell("scenes", name, "10-20", "psnr", True): v for name, v in (("baseline", base), ("ours", better))}
     ids = {("scenes", "10-20"): tuple(range(images))}
     return Scores(cells, ids, {"baseline": (0,), "ours": (0,)}, ("baseline", "ours"), (), ("10-20",))
@@ -39,10 +39,11 @@ def test_one_row_per_seed_and_one_over_all(project: Any, scores: Scores) -> None
     rows = summarise(scores, "scenes", DRAWS)
     for seed in (0, 1):
         found = find(rows, "ours", str(seed), "wide", "l1", True)
-        assert found.mean == pytest.approx(np.mean([project.value("ours", seed, i, "wide", 1) for i in (1, 2, 3, 4)]))
+        values = [project.value("ours", seed, i, "wide", "l1", 1) for i in (1, 2, 3, 4)]
+        assert found.mean == pytest.approx(np.mean(values))
         assert found.n == 4
     both = find(rows, "ours", "all", "wide", "l1", True)
-    assert both.mean == pytest.approx(10 + 2.5 + 4 + 1.0 + 0.125 / 2)
+    assert both.mean == pytest.approx(10 + 2.5 + 4 + 2 + 1.75 + 0.125 / 2)
     assert both.n == 8
     assert both.low < both.mean < both.high
     assert len(rows) == len(project.BUCKETS) * len(project.METRICS) * 2 * (4 * 3 + 2)
@@ -63,13 +64,19 @@ def test_order_follows_variants_then_references_then_buckets(project: Any, score
     assert list(dict.fromkeys(row.metric for row in rows)) == list(project.METRICS)
 
 
-def test_a_constant_gain_is_a_certain_difference(project: Any, scores: Scores) -> None:
+def test_a_gain_is_found_with_its_interval(project: Any, scores: Scores) -> None:
     rows = differences(scores, "scenes", DRAWS)
     assert {row.variant for row in rows} == {"sail", "acda", "ours"}
     for row in rows:
-        ends = (row.interval.low, row.interval.mean, row.interval.high)
-        assert ends == pytest.approx([project.SHIFT[row.variant]] * 3)
+        assert row.interval.mean == pytest.approx(project.gain(row.variant, row.bucket, row.metric))
+        assert row.interval.low < row.interval.mean < row.interval.high
+        assert row.interval.excludes_zero == (row.variant != "acda")
     assert pooled(rows)["ours", "wide", "ssim", False].n == 8
+
+
+def test_a_constant_gain_is_a_certain_difference() -> None:
+    (row,) = differences(noisy(np.random.default_rng(0), 0.3, noise=0), "scenes", DRAWS)
+    assert (row.interval.low, row.interval.mean, row.interval.high) == (0.3, 0.3, 0.3)
 
 
 def test_pairing_finds_a_gain_that_unpaired_intervals_hide() -> None:
@@ -108,7 +115,7 @@ def test_metrics_are_pasted_means_of_table_2_on_one_bucket(project: Any, scores:
     brief = metrics_json(summarise(scores, "scenes", DRAWS), project.VARIANTS, "50-60", gates)
     assert set(brief) == {*project.VARIANTS, "gates"}
     names = ("psnr", "ssim", "l1", "lpips_random")
-    assert brief["sail"] == dict.fromkeys(names, 10 + 2.5 + 2 + 0.5 + 0.0625)
+    assert brief["sail"] == {name: 14.5625 + i + project.gain("sail", "50-60", name) for i, name in enumerate(names)}
     assert brief["gates"] == {"failed": 1}
 
 

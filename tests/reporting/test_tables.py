@@ -3,18 +3,12 @@
 import pytest
 
 from ecdm.numerics.statistics import Interval
+from ecdm.reporting.cited import ResultTable, Source, result_table
 from ecdm.reporting.gates import Gate
 from ecdm.reporting.labels import METRICS, bucket_title, shown_metrics
-from ecdm.reporting.summary import Key
-from ecdm.reporting.tables import (
-    Table,
-    difference_table,
-    gate_table,
-    published_table,
-    ranked,
-    results,
-    verdicts,
-)
+from ecdm.reporting.marks import Count
+from ecdm.reporting.summary import Key, Row
+from ecdm.reporting.tables import Table, difference_table, gate_table, published_table, results, verdicts
 
 PSNR, L1 = shown_metrics(["l1", "psnr"])
 
@@ -23,23 +17,27 @@ def mean(value: float) -> Interval:
     return Interval(value, value - 1, value + 1, 4)
 
 
+def table_of(means: dict[Key, Interval], changes: dict[Key, Interval], references: tuple[str, ...] = ()) -> ResultTable:
+    found, deltas = ({key: Row(key[0], "0", *key[1:], value, True) for key, value in one.items()}
+                     for one in (means, changes))  # fmt: skip
+    variants = [name for name in dict.fromkeys(key[0] for key in means) if name not in references]
+    return result_table(Source(found, deltas, "a.csv", True, variants, references), "10-20", 4, [PSNR, L1])
+
+
+def psnr_means(*values: float) -> dict[Key, Interval]:
+    return {(f"v{i}", "10-20", metric, True): mean(v) for i, v in enumerate(values) for metric in ("psnr", "l1")}
+
+
 def test_first_three_are_marked_in_the_direction_of_the_metric() -> None:
-    assert ranked([1.0, 4.0, 2.0, 3.0], higher=True) == [
-        "1.0000",
-        "<b>4.0000</b>",
-        "<i>2.0000</i>",
-        "<u>3.0000</u>",
-    ]
-    assert ranked([1.0, 4.0, 2.0, 3.0], higher=False)[0] == "<b>1.0000</b>"
+    rows = results(table_of(psnr_means(1.0, 4.0, 2.0, 3.0), {})).rows
+    assert [psnr for _, psnr, _ in rows] == ["1.0000", "<b>4.0000</b>", "<i>2.0000</i>", "<u>3.0000</u>"]
+    assert rows[0][2] == "<b>1.0000</b>"
 
 
 def test_what_prints_equal_ranks_equal() -> None:
-    assert ranked([0.12341, 0.12339, 0.2], higher=False) == [
-        "<b>0.1234</b>",
-        "<b>0.1234</b>",
-        "<u>0.2000</u>",
-    ]
-    assert ranked([0.5, 0.5], higher=True) == ["0.5000", "0.5000"]
+    rows = results(table_of(psnr_means(0.12341, 0.12339, 0.2), {})).rows
+    assert [l1 for *_, l1 in rows] == ["<b>0.1234</b>", "<b>0.1234</b>", "<u>0.2000</u>"]
+    assert [psnr for _, psnr, _ in results(table_of(psnr_means(0.5, 0.5), {})).rows] == ["0.5000", "0.5000"]
 
 
 def test_markdown_escapes_pipes_and_breaks_lines() -> None:
@@ -54,7 +52,7 @@ def test_references_stand_below_and_are_not_ranked() -> None:
         for metric in ("psnr", "l1")
     }
     del means["vae", "10-20", "l1", True]
-    table = results(means, "10-20", ["baseline", "ours"], ["vae", "telea"], [PSNR, L1], True)
+    table = results(table_of(means, {}, ("vae", "telea")))
     assert table.header == ("Model", "PSNR ↑", "Mean ℓ1 ↓")
     assert table.rows == (
         ("Baseline", "<u>1.0000</u>", "<b>1.0000</b>"),
@@ -74,17 +72,18 @@ def deltas() -> dict[Key, Interval]:
 
 
 def test_differences_are_marked_by_what_is_better(deltas: dict[Key, Interval]) -> None:
-    assert difference_table(deltas, "10-20", ["ours", "sail"], [PSNR, L1]).rows == (
+    means = {(name, "10-20", m, True): mean(1.0) for name in ("baseline", "ours", "sail") for m in ("psnr", "l1")}
+    assert difference_table(table_of(means, deltas)).rows == (
         ("Ours", "<b>+0.500</b> ▲\n[+0.100, +0.900]", "<b>+0.00200</b> ▼\n[+0.00100, +0.00300]"),
         ("w/ SAIL", "<b>-0.500</b> ▼\n[-0.900, -0.100]", "-0.00200\n[-0.00500, +0.00100]"),
     )
 
 
-def test_verdicts_count_the_marks(deltas: dict[Key, Interval]) -> None:
-    assert verdicts(deltas, ["10-20"], ["ours", "sail"], [PSNR, L1]).rows == (
-        ("Ours", "1 ▲ · 1 ▼ · 0 open"),
-        ("w/ SAIL", "0 ▲ · 1 ▼ · 1 open"),
-    )
+def test_verdicts_show_the_counts() -> None:
+    counts = [("Ours", [("10–20 %", Count(1, 2, 3)), ("wide strokes", Count(4, 5, 6))])]
+    table = verdicts(counts)
+    assert table.header == ("Model", "10–20 %", "wide strokes")
+    assert table.rows == (("Ours", "1 ▲ · 2 ▼ · 3 open", "4 ▲ · 5 ▼ · 6 open"),)
 
 
 def test_published_values_are_as_printed() -> None:

@@ -90,6 +90,7 @@ def test_ids_are_all_different_and_say_nothing() -> None:
         ({"count": 0}, "count"),
         ({"methods": ("ours",)}, "methods: found ours, expected 2 to 9 different methods"),
         ({"methods": ("ours", "ours")}, "methods: found ours, ours"),
+        ({"methods": ("ours", "Ours")}, "methods: found ours, Ours, expected 2 to 9 different methods"),
         ({"methods": tuple("abcdefghij")}, "expected 2 to 9"),
         ({"seed": -1}, "seed"),
         ({"mode": "ranking"}, "mode"),

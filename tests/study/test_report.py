@@ -40,7 +40,6 @@ def vote(folder: Path, plan: Plan, people: int = 6) -> Votes:
     """Everyone chooses ours for the text where it is shown, and the first picture elsewhere."""
     votes = Votes(folder / "votes.sqlite", plan)
     for number in range(people):
-        votes.join(f"person {number}")
         for question in plan.questions:
             ours = [option.id for option in question.options if option.method == "ours"]
             chosen = ours[0] if ours and question.kind == "text" else question.options[0].id
@@ -79,7 +78,6 @@ def test_independent_choice_votes_have_the_closed_form(tmp_path: Path) -> None:
     votes, question = Votes(folder / "votes.sqlite", plan), plan.questions[0]
     ids = {option.method: option.id for option in question.options}
     for number, method in enumerate(["ours"] * 21 + ["sail"] * 7 + ["acda"] * 2):
-        votes.join(str(number))
         votes.cast(Vote(str(number), question.id, ids[method]))
     rows = {(r["question"], r["method"]): r for r in table(report_study(folder, tmp_path / "r").folder / "shares.csv")}
     for method, count in (("ours", 21), ("sail", 7), ("acda", 2), ("baseline", 0)):

@@ -63,7 +63,8 @@ def test_nothing_but_the_page_has_an_address(case: tuple[Server, Path, Plan], pa
 
 
 def test_every_answer_confines_the_page(case: tuple[Server, Path, Plan]) -> None:
-    for path, status in (("/", 200), ("/study.js", 200), ("/nothing", 404), ("/votes", 401)):
+    picture = f"/images/{case[2].questions[0].input}.png"
+    for path, status in (("/", 200), ("/study.js", 200), (picture, 200), ("/nothing", 404), ("/votes", 401)):
         answer = ask(case[0].port, "GET", path)
         assert answer.status == status
         policy = answer.headers["Content-Security-Policy"]
@@ -88,10 +89,44 @@ def test_the_cookie_is_the_servers_own_and_stays(case: tuple[Server, Path, Plan]
     assert {"httponly", "samesite=strict", "path=/"} <= {part.strip().lower() for part in first.split(";")}
     known = Participant(port, first.split(";")[0])
     assert known.get("/").headers["Set-Cookie"] is None
-    for forged in ("participant=me", f"participant={'A' * 43}", "participant=" + "x" * 5000):
+    changed = known.cookie[:-1] + ("2" if known.cookie[-1] != "2" else "3")
+    for forged in (changed, "participant=", "participant=me", f"participant={'A' * 43}", "participant=" + "x" * 5000):
         assert Participant(port, forged).get("/votes").status == 401
         assert Participant(port, forged).vote(*ids(case[2])).status == 401
         assert Participant(port, forged).get("/").headers["Set-Cookie"] is not None
+
+
+def test_looking_stores_nothing(tmp_path: Path) -> None:
+    folder, plan = build(tmp_path)
+    with serving(folder) as server:
+        database = folder / "votes.sqlite"
+        before = database.read_bytes()
+        for method in ("GET", "HEAD"):
+            for path in ("/", "/study.js", "/questions.json"):
+                assert ask(server.port, method, path).status == 200
+        someone = Participant(server.port)
+        assert someone.votes() == {}
+        assert someone.vote(plan.questions[0].id, "nothing").status == 404
+        assert sorted(folder.glob("votes.sqlite*")) == [database]
+        assert database.read_bytes() == before
+
+
+def test_a_locked_database_is_told_and_waited_for(tmp_path: Path) -> None:
+    folder, plan = build(tmp_path)
+    with serving(folder, busy=0.1) as server:
+        someone = Participant(server.port)
+        with closing(sqlite3.connect(folder / "votes.sqlite", isolation_level=None)) as lock:
+            lock.execute("PRAGMA locking_mode = EXCLUSIVE")
+            lock.execute("BEGIN EXCLUSIVE")
+            for answer in (someone.get("/votes"), someone.vote(*ids(plan))):
+                assert answer.status == 503
+                assert answer.json() == {"error": "the votes cannot be read or written now"}
+                assert answer.headers["Cache-Control"] == "no-store"
+            # Whoever comes now can begin all the same.
+            assert Participant(server.port).get("/").status == 200
+        assert someone.votes() == {}
+        assert someone.vote(*ids(plan)).status == 200
+        assert someone.votes() == dict([ids(plan)])
 
 
 def test_a_vote_can_be_changed_and_is_the_participants_own(case: tuple[Server, Path, Plan]) -> None:

@@ -23,10 +23,7 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
 
 @pytest.fixture
 def votes(tmp_path: Path) -> Votes:
-    found = Votes(tmp_path / "votes.sqlite", plan())
-    found.join("ann")
-    found.join("ben")
-    return found
+    return Votes(tmp_path / "votes.sqlite", plan())
 
 
 def test_the_last_vote_counts_and_every_edit_is_kept(votes: Votes) -> None:
@@ -47,10 +44,15 @@ def test_votes_are_there_when_opened_again(votes: Votes) -> None:
     question = votes.plan.questions[3]
     votes.cast(Vote("ann", question.id, question.options[2].id))
     again = Votes(votes.path, plan())
-    assert again.joined("ann")
-    assert not again.joined("eve")
     assert again.of("ann") == {question.id: question.options[2].id}
     assert rows(votes.path, "PRAGMA journal_mode") == [("wal",)]
+
+
+def test_nothing_else_is_stored(votes: Votes) -> None:
+    tables = rows(votes.path, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    assert sorted(tables) == [("history",), ("study",)]
+    columns = rows(votes.path, "SELECT name FROM pragma_table_info('history')")
+    assert columns == [("id",), ("participant",), ("question",), ("option",)]
 
 
 def test_what_the_study_does_not_have_is_refused_and_not_written(votes: Votes) -> None:
@@ -60,7 +62,6 @@ def test_what_the_study_does_not_have_is_refused_and_not_written(votes: Votes) -
         Vote("ann", one.id, "nothing"),
         Vote("ann", one.id, other.options[0].id),
         Vote("ann", one.id, one.input),
-        Vote("eve", one.id, one.options[0].id),
     ):
         with pytest.raises(LookupError):
             votes.cast(vote)

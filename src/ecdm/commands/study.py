@@ -47,7 +47,7 @@ def register(commands: Any) -> None:
 def _build(options: argparse.Namespace) -> int:
     from ecdm.config import load_params
     from ecdm.root import PARAMS, find_root
-    from ecdm.study.page import Sources, build_study
+    from ecdm.study.page import build_study
     from ecdm.study.plan import make_settings
 
     root = find_root()
@@ -61,7 +61,7 @@ def _build(options: argparse.Namespace) -> int:
         training_seed=params.seeds[0] if options.training_seed is None else options.training_seed,
         seed=secrets.randbits(128) if options.seed is None else options.seed,
     )
-    plan = build_study(settings, Sources.of(root / "data", root / "build", settings), options.out)
+    plan = build_study(settings, root / "data", root / "build", options.out)
     print(f"{options.out}: {len(plan.questions)} questions on {', '.join(settings.methods)}")
     print(f"Keep {options.out}/plan.json from participants; next: ecdm study serve {options.out}")
     return 0

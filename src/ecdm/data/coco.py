@@ -7,6 +7,7 @@ annotations/captions_<split>.json       COCO captions: images, annotations
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -14,11 +15,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 # What Pillow raises for files that are no image, are cut short, or unpack to absurd sizes.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 EIGHT_BIT_MODES = ("RGB", "L", "P", "1", "RGBA", "LA", "CMYK", "YCbCr")
+DEEP = re.compile(r"\w+;16[BLN]")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,16 @@ def write_json(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; FileNotFoundError without it, ValueError naming a file that is no JSON."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
 
 
 def write_split(folder: Path, split: str, images: Iterable[CaptionedImage]) -> None:
@@ -96,12 +108,30 @@ def load_image(path: Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as image:
-            mode = image.mode
-            pixels = np.array(image.convert("RGB")) if mode in EIGHT_BIT_MODES else None
+            deep = beyond_eight_bits(image)
+            pixels = None if deep else np.array(image.convert("RGB"))
     except UNREADABLE as error:
         raise ValueError(f"{path}: expected an image, found one that cannot be read: {error}") from error
     if pixels is None:
-        raise ValueError(f"{path}: found pixels of mode {mode}, expected 8 bits per channel")
+        raise ValueError(f"{path}: found pixels of mode {deep}, expected 8 bits per channel")
+    return pixels
+
+
+def beyond_eight_bits(image: ImageFile.ImageFile) -> str | None:
+    """The pixel mode of an image, opened but not loaded yet, that may have more than 8 bits per channel; else None."""
+    # Pillow calls 16-bit colour RGB or RGBA and drops the lower bytes; only its decoder's arguments tell.
+    found = DEEP.search(str([tile.args for tile in image.tile]))
+    if found:
+        return found[0]
+    return None if image.mode in EIGHT_BIT_MODES else image.mode
+
+
+def load_like(path: Path, like: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Read an image as `load_image` does; ValueError naming the file too when its size is not that of `like`."""
+    pixels = load_image(path)
+    if pixels.shape != like.shape:
+        found, expected = ("x".join(map(str, shape[1::-1])) for shape in (pixels.shape, like.shape))
+        raise ValueError(f"{path}: found {found} px, expected {expected} as its ground truth")
     return pixels
 
 
@@ -115,12 +145,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: found a {type(content).__name__}, expected an object in COCO's form")
     return content

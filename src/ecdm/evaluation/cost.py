@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ecdm.config import Generate
 from ecdm.data.dataset import Batch
 from ecdm.methods.base import Method, generator_for
+from ecdm.methods.ours import variant
+from ecdm.models.branch import Branch
 from ecdm.models.foundation import NETWORKS, Components
 
 # Makes a method for given sampling settings.
@@ -35,6 +38,20 @@ class Sampling:
     flops: int
     flops_per_step: int
     flops_once: int
+
+
+def cost(
+    components: Components, branch: Branch, settings: Generate, size: int, images: int, step: Callable[[Batch], object]
+) -> dict[str, Any]:
+    """All counts of a branch at `size` pixels a side; `step` trains it on a batch, `images` make one training step."""
+    trained = count_flops(lambda: step(blank_batch(size)))
+    sampled = sampling_cost(lambda g: variant("counted", components, branch, g), settings, components, branch, size)
+    return {
+        "image_size": size,
+        "weights": {"trained": parameters(branch), "frozen": frozen_parameters(components)},
+        "sampling": asdict(sampled),
+        "training": {"images": images, "flops_per_image": trained, "flops_per_step": images * trained},
+    }
 
 
 def count_flops(work: Callable[[], object]) -> int:

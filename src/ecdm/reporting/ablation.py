@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ecdm.numerics.buckets import largest_bucket
+from ecdm.reporting.cited import MEANS, PHOTO_MEANS, ResultTable, Source, result_table
 from ecdm.reporting.gates import Gates
-from ecdm.reporting.labels import Metric, bucket_heading, bucket_title, is_share, shown_metrics
+from ecdm.reporting.labels import Metric, bucket_title, is_share, shown_metrics, whole
+from ecdm.reporting.marks import SIGNS, Count, verdict_counts
+from ecdm.reporting.provenance import Input
 from ecdm.reporting.published import TABLE_2_BUCKET
 from ecdm.reporting.scores import Scores
-from ecdm.reporting.summary import Bootstrap, Row, differences, metrics_json, pooled, summarise, to_csv
-from ecdm.reporting.tables import (
-    BETTER,
-    WORSE,
-    Table,
-    difference_table,
-    gate_table,
-    published_table,
-    red,
-    results,
-    verdicts,
-)
+from ecdm.reporting.summary import Bootstrap, Row, differences, metrics_json, pooled, shown, summarise, to_csv
+from ecdm.reporting.tables import Table, difference_table, gate_table, published_table, red, results, verdicts
 
 DATASET, PHOTOS = "scenes", "photos"
-DIGITS = 12
 MARKED = "**Marks:** <b>best</b>, <u>second</u>, <i>third</i> among variants; references are not ranked."
 NOT_COMPARABLE = (
     "**Published on MS-COCO, with other weights, other data and true LPIPS. Not comparable with the numbers above**; "
     "at most the order of the variants is."
 )
+NOT_COUNTED = "without hole columns, which repeat PSNR and ℓ1 where known pixels are exact"
 SAMPLERS = {"ddim": "DDIM", "dpmsolver++": "the multistep solver DPM-Solver++"}
 
 
@@ -74,8 +65,31 @@ class Findings:
         """Metrics that tables and figures show."""
         return shown_metrics(self.scores.metrics)
 
+    def tables(self, pasted: bool) -> list[ResultTable]:
+        """Means of the scenes with differences, per bucket; raw ones lack the hole columns, which equal the pasted."""
+        scores, means = self.scores, shown(self.rows)
+        source = Source(means, shown(self.changes), MEANS, pasted, scores.variants, scores.references)
+        metrics = self.metrics if pasted else whole(self.metrics)
+        return [
+            result_table(source, bucket, len(scores.images[DATASET, bucket]), metrics)
+            for bucket in self.buckets
+            if (scores.variants[0], bucket, metrics[0].name, pasted) in means
+        ]
 
-def files(findings: Findings, setup: Setup, inputs: Mapping[str, str]) -> dict[str, str]:
+    def photographs(self) -> list[ResultTable]:
+        """Means of the photographs' pasted outputs, per bucket."""
+        scores = self.scores
+        source = Source(shown(self.photos), {}, PHOTO_MEANS, True, scores.variants, scores.references)
+        buckets = scores.buckets_of(PHOTOS)
+        return [result_table(source, b, len(scores.images[PHOTOS, b]), self.metrics) for b in buckets]
+
+    def verdicts(self) -> list[tuple[str, list[tuple[str, Count]]]]:
+        """Counts of better, worse and open per variant and bucket, hole columns aside; empty without differences."""
+        others = [name for name in self.scores.variants if name != "baseline"] if self.changes else []
+        return verdict_counts(pooled(self.changes), self.buckets, others, whole(self.metrics))
+
+
+def files(findings: Findings, setup: Setup, inputs: Sequence[Input]) -> dict[str, str]:
     """All texts of the report by file name: tables, page and DVC's metrics."""
     bucket = largest_bucket([name for name in findings.buckets if is_share(name)])
     metrics = metrics_json(findings.rows, findings.scores.variants, bucket, findings.gates)
@@ -88,26 +102,16 @@ def files(findings: Findings, setup: Setup, inputs: Mapping[str, str]) -> dict[s
     }
 
 
-def digests(paths: Iterable[Path]) -> dict[str, str]:
-    """Leading digits of the SHA-256 of each file, by its path; FileNotFoundError without one of them."""
-    found = {}
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file")
-        found[path.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
-    return found
-
-
-def ablation_page(findings: Findings, setup: Setup, inputs: Mapping[str, str]) -> str:
-    """The page as Markdown; `inputs` maps the files it rests on to their digests."""
-    listed = tuple((f"`{path}`", f"`{digest}`") for path, digest in inputs.items())
+def ablation_page(findings: Findings, setup: Setup, inputs: Sequence[Input]) -> str:
+    """The page as Markdown; `inputs` are the files and folders that it rests on."""
+    listed = tuple((f"`{one.path}`", f"`{one.md5}`", str(one.files), str(one.size)) for one in inputs)
     warned = warning(findings.gates)
     parts = [
         "# Ablation",
         *([f"> [!CAUTION]\n> {red(warned)}"] if warned else []),
         "\n".join(f"- {note}" for note in [*method_notes(findings, setup), MARKED]),
-        *_results(findings, pasted=True),
-        *_results(findings, pasted=False),
+        *_results("## Results, pasted", findings.tables(True)),
+        *_results("## Results, raw outputs", findings.tables(False)),
         *_differences(findings, setup.level),
         *_figures(findings),
         *_published(),
@@ -116,8 +120,8 @@ def ablation_page(findings: Findings, setup: Setup, inputs: Mapping[str, str]) -
         "when its whole interval lies above 0.",
         gate_table(findings.gates.gates).markdown() if findings.gates.gates else "None recorded.",
         "## Inputs",
-        "First digits of the SHA-256 of every file behind this page.",
-        Table(("File", "SHA-256"), listed).markdown(),
+        "MD5 as DVC computes it, to be compared with `dvc.lock`.",
+        Table(("File or folder", "MD5", "Files", "Bytes"), listed).markdown(),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -149,7 +153,7 @@ def method_notes(findings: Findings, setup: Setup) -> list[str]:
         "σ_t / 2 of its pixels are hidden; at the end every cell that touches the hole is the network's own. The paper "
         "leaves the latent mask open.",
         "**Values:** means of per-image values of 8-bit outputs in [0, 1]. *Pasted*: known pixels put "
-        "back; *raw*: as decoded. *Hole* columns look at the hole's pixels alone.",
+        "back; *raw*: as decoded. *Hole* columns look at the hole's pixels alone, which are the same in both.",
         f"**Intervals:** {100 * setup.level:g} %, bootstrap over {drawn}, {setup.resamples} resamples.",
         f"**Perceptual distance:** {_perceptual(findings.metrics)}",
     ]
@@ -171,33 +175,27 @@ def _perceptual(metrics: Sequence[Metric]) -> str:
     return "LPIPS with the pretrained AlexNet." if "lpips" in names else "none."
 
 
-def _results(findings: Findings, pasted: bool) -> list[str]:
-    scores, means, metrics = findings.scores, pooled(findings.rows), findings.metrics
-    parts = [f"## Results, {'pasted' if pasted else 'raw outputs'}"]
-    for bucket in findings.buckets:
-        if (scores.variants[0], bucket, metrics[0].name, pasted) in means:
-            table = results(means, bucket, scores.variants, scores.references, metrics, pasted)
-            parts += [f"### {bucket_heading(bucket)} (n = {len(scores.images[DATASET, bucket])})", table.markdown()]
+def _results(title: str, tables: Sequence[ResultTable]) -> list[str]:
+    parts = [title]
+    for table in tables:
+        parts += [f"### {table.heading} (n = {table.n})", results(table).markdown()]
     return parts
 
 
 def _differences(findings: Findings, level: float) -> list[str]:
-    deltas, metrics = pooled(findings.changes), findings.metrics
-    variants = [name for name in findings.scores.variants if name != "baseline"]
-    title = "## Differences to baseline"
-    if not deltas:
+    title, counts = "## Differences to baseline", findings.verdicts()
+    if not counts:
         return [title, "None: they need the baseline and another variant."]
-    percent = f"{100 * level:g} %"
+    better, worse = SIGNS.values()
     text = (
-        f"Variant minus baseline, pasted, paired by image, with {percent} intervals. Bold with {BETTER} "
-        f"(better) or {WORSE} (worse) where the interval excludes 0; every sign as it came. The comparisons "
+        f"Variant minus baseline, pasted, paired by image, with {100 * level:g} % intervals. Bold with {better} "
+        f"(better) or {worse} (worse) where the interval excludes 0; every sign as it came. The comparisons "
         f"are not corrected for their number: some marks are to be expected by chance. First the count of "
-        f"metrics better, worse and open, then every value."
+        f"metrics better, worse and open, {NOT_COUNTED}, then every value."
     )
-    parts = [title, text, verdicts(deltas, findings.buckets, variants, metrics).markdown()]
-    for bucket in findings.buckets:
-        table = difference_table(deltas, bucket, variants, metrics)
-        parts += [f"### {bucket_heading(bucket)}, differences", table.markdown()]
+    parts = [title, text, verdicts(counts).markdown()]
+    for table in findings.tables(True):
+        parts += [f"### {table.heading}, differences", difference_table(table).markdown()]
     return [*parts, "![Differences to baseline with intervals](differences.png)"]
 
 

@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 from ecdm.numerics.statistics import Interval
 from ecdm.reporting.histories import Run, Series, smoothed
 from ecdm.reporting.labels import Metric, bucket_title, model_title
+from ecdm.reporting.marks import bounds, signed
 from ecdm.reporting.summary import Key
-from ecdm.reporting.tables import signed
 
 WIDTH, HEIGHT = 400, 236
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 30
 # Heights of a row and of the space between groups of rows.
 ROW, GROUP = 17, 11
-# Variants whose look style.css knows; all others share one.
-KNOWN = ("baseline", "sail", "acda", "ours")
-# Outlines around the origin, so that a marker tells its variant without colour.
+# Outlines around the origin, so that a marker tells its variant without colour. Their look is in style.css; all other
+# variants share one.
 SHAPES = {
     "baseline": '<circle r="4"/>',
     "sail": '<rect x="-3.6" y="-3.6" width="7.2" height="7.2"/>',
@@ -55,7 +54,7 @@ class Axis:
 
 def style_class(variant: str) -> str:
     """The class under which style.css colours a variant."""
-    return f"v-{variant}" if variant in KNOWN else "v-other"
+    return f"v-{variant}" if variant in SHAPES else "v-other"
 
 
 def marker(variant: str) -> Markup:
@@ -113,8 +112,8 @@ def difference_chart(deltas: Mapping[Key, Interval], buckets: Sequence[str], met
 
 
 def _whisker(x: Axis, y: float, variant: str, bucket: str, found: Interval, metric: Metric) -> str:
-    mean, low, high = (signed(metric, value) for value in (found.mean, found.low, found.high))
-    title = escape(f"{model_title(variant)}, {bucket_title(bucket)}: {mean} [{low}, {high}]")
+    numbers = f"{signed(metric, found.mean)} {bounds(metric, found)}"
+    title = escape(f"{model_title(variant)}, {bucket_title(bucket)}: {numbers}")
     low_x, high_x, at = (x.place(value) for value in (found.low, found.high, found.mean))
     return (
         f'<g class="{style_class(variant)}"><title>{title}</title>'

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ecdm.reporting.gates import Gate, Gates
-from ecdm.reporting.labels import Metric, bucket_heading, bucket_title, model_title
+from ecdm.reporting.labels import Metric, bucket_heading, model_title
+from ecdm.reporting.marks import bounds, number, ranks, signed, verdict
 from ecdm.reporting.summary import Key, Row
-from ecdm.reporting.tables import BETTER, WORSE, number, ranks, signed, verdict
 
 MEANS, CHANGES, PHOTO_MEANS = "ablation.csv", "differences.csv", "photos.csv"
 RANKS = ("best", "second", "third")
-VERDICTS = {BETTER: "better", WORSE: "worse", "": "open"}
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,11 @@ class Line:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """One bucket's means; `n` images."""
+    """One bucket's means, a column per metric; `n` images."""
 
     heading: str
     n: int
+    metrics: Sequence[Metric]
     lines: tuple[Line, ...]
 
 
@@ -76,16 +76,6 @@ class Source:
     pasted: bool
     variants: Sequence[str]
     references: Sequence[str]
-
-
-def cite(text: str, path: str, key: str) -> Cited:
-    """A number with its place; a minus becomes a true one."""
-    return Cited(text.replace("-", "−"), path, key)
-
-
-def shown(rows: Iterable[Row]) -> dict[Key, Row]:
-    """The rows that tables show: over all seeds, or of the only one."""
-    return {(row.variant, row.bucket, row.metric, row.pasted): row for row in rows if row.pooled}
 
 
 def row_key(row: Row) -> str:
@@ -106,44 +96,20 @@ def result_table(source: Source, bucket: str, images: int, metrics: Sequence[Met
             pairs = zip(metrics, keys, strict=True)
             cells = [_cell(source, metric, key, placed[metric.name].get(name, -1)) for metric, key in pairs]
             lines.append(Line(model_title(name), name in source.variants, tuple(cells)))
-    return ResultTable(bucket_heading(bucket), images, tuple(lines))
+    return ResultTable(bucket_heading(bucket), images, metrics, tuple(lines))
 
 
 def _cell(source: Source, metric: Metric, key: Key, rank: int) -> Cell:
     row, change = source.means.get(key), source.changes.get(key)
     if row is None:
         return Cell(Cited("–"))
-    mean = cite(number(row.interval.mean), source.file, row_key(row))
+    mean = Cited(number(row.interval.mean), source.file, row_key(row))
     place = RANKS[rank] if 0 <= rank < len(RANKS) else ""
     if change is None:
         return Cell(mean, place)
     found = change.interval
-    low, high = (signed(metric, value).replace("-", "−") for value in (found.low, found.high))
-    cited = cite(signed(metric, found.mean), CHANGES, row_key(change))
-    return Cell(mean, place, cited, f"[{low}, {high}]", VERDICTS[verdict(metric, found)])
-
-
-@dataclass(frozen=True)
-class Count:
-    """How many metrics of a bucket are better, worse and open."""
-
-    better: int
-    worse: int
-    open: int
-
-
-def verdict_counts(
-    changes: Mapping[Key, Row], buckets: Sequence[str], variants: Sequence[str], metrics: Sequence[Metric]
-) -> list[tuple[str, list[tuple[str, Count]]]]:
-    """Per variant, its title and for each bucket its title with the counts, pasted outputs against baseline."""
-    table = []
-    for name in variants:
-        counts = []
-        for bucket in buckets:
-            signs = [verdict(metric, changes[name, bucket, metric.name, True].interval) for metric in metrics]
-            counts.append((bucket_title(bucket), Count(signs.count(BETTER), signs.count(WORSE), signs.count(""))))
-        table.append((model_title(name), counts))
-    return table
+    cited = Cited(signed(metric, found.mean), CHANGES, row_key(change))
+    return Cell(mean, place, cited, bounds(metric, found), verdict(metric, found))
 
 
 @dataclass(frozen=True)
@@ -162,7 +128,7 @@ def gate_lines(gates: Gates, path: str) -> list[GateLine]:
     for gate in gates.gates:
         texts = {"value": gate.value, "bound": gate.bound, "interval": gate.interval}
         cells = {
-            key: cite(text, path, f"/gates/{gate.name}/{key}") if text else Cited("") for key, text in texts.items()
+            key: Cited(text, path, f"/gates/{gate.name}/{key}") if text else Cited("") for key, text in texts.items()
         }
         lines.append(GateLine(gate, **cells))
     return lines

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from ecdm.data.coco import read_json
 
 # Column of the table → place in the file.
 FIELDS = {
     "Weights trained": ("weights", "trained"),
-    "Weights frozen": ("weights", "frozen"),
+    "Weights frozen, sampling": ("weights", "frozen"),
     "UNet evaluations per image": ("sampling", "unet_evaluations"),
     "Branch evaluations per image": ("sampling", "branch_evaluations"),
     "GFLOPs per image": ("sampling", "flops"),
@@ -43,12 +43,7 @@ def count_text(title: str, count: int) -> str:
 
 
 def _read(path: Path, variant: str) -> Cost:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    content = read_json(path)
     counts = {}
     for section, key in FIELDS.values():
         found = content.get(section, {}).get(key) if isinstance(content, dict) else None

@@ -9,6 +9,7 @@ from ecdm.reporting.ablation import Findings
 from ecdm.reporting.figures import bars, curves
 from ecdm.reporting.grids import Grid, ablation_grid
 from ecdm.reporting.histories import Histories
+from ecdm.reporting.labels import whole
 from ecdm.reporting.summary import pooled
 
 
@@ -17,4 +18,4 @@ def draw(folder: Path, findings: Findings, histories: Histories, grids: Sequence
     for grid in grids:
         ablation_grid(grid.samples, folder / "grids" / f"{grid.name}.png", grid.note)
     curves(histories, folder / "curves.png")
-    bars(pooled(findings.changes), findings.buckets, findings.metrics, folder / "differences.png")
+    bars(pooled(findings.changes), findings.buckets, whole(findings.metrics), folder / "differences.png")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ecdm.data.coco import read_json
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,7 @@ def read_gates(path: Path) -> Gates:
     Each entry has `holds` and may have value, bound (the least that holds), interval, note.
     Raises: FileNotFoundError without the file; ValueError naming the gate for another shape.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("gates"), dict):
         raise ValueError(f"{path}: found {type(content).__name__}, expected a mapping with enforced and gates")
     enforced = _flag(path, "", content, "enforced")

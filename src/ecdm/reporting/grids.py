@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from ecdm.data.coco import CaptionedImage, load_image, read_split
+from ecdm.data.coco import CaptionedImage, load_image, load_like, read_split
 from ecdm.data.files import png_name
 from ecdm.reporting.ablation import DATASET, PHOTOS
 from ecdm.reporting.figures import drawing, save
@@ -196,14 +196,6 @@ def _wrap(text: str, width: int) -> list[str]:
 def _sample(folders: Folders, image: CaptionedImage) -> Sample:
     name = png_name(image.id)
     truth = load_image(folders.dataset / folders.split / image.file_name)
-    hole = _read(folders.masks / name, truth)[..., 0] >= 128
-    outputs = {title: _read(folder / name, truth) for title, folder in folders.outputs.items()}
+    hole = load_like(folders.masks / name, truth)[..., 0] >= 128
+    outputs = {title: load_like(folder / name, truth) for title, folder in folders.outputs.items()}
     return Sample(image.captions[0], truth, hole, outputs)
-
-
-def _read(path: Path, truth: Pixels) -> Pixels:
-    pixels = load_image(path)
-    if pixels.shape != truth.shape:
-        found, expected = ("x".join(map(str, shape[1::-1])) for shape in (pixels.shape, truth.shape))
-        raise ValueError(f"{path}: found {found} px, expected {expected} as its ground truth")
-    return pixels

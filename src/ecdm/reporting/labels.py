@@ -30,6 +30,11 @@ class Metric:
         return self.name not in LOWER_IS_BETTER
 
     @property
+    def hole(self) -> bool:
+        """Whether only the hole's pixels enter."""
+        return self.name.endswith("_hole")
+
+    @property
     def heading(self) -> str:
         """Title with the arrow that points to better, in Markdown; a bare name is set as code."""
         title = f"`{self.title}`" if self.title == self.name else self.title
@@ -72,3 +77,8 @@ def shown_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
     """The metrics among `names` that tables show, in the order of their columns."""
     present = set(names)
     return tuple(metric for metric in METRICS if metric.name in present)
+
+
+def whole(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+    """The metrics of whole images: a pasted output's known pixels are exact, so its hole columns say the same again."""
+    return tuple(metric for metric in metrics if not metric.hole)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ecdm.config import load_variant
-from ecdm.reporting.additions import Additions, read_additions
 from ecdm.reporting.cost import Cost, read_costs
 from ecdm.reporting.grids import Grid
 from ecdm.reporting.histories import Histories
@@ -31,14 +30,13 @@ class Material:
     libraries: Mapping[str, str]
     settings: Mapping[str, str]
     variants: Mapping[str, Mapping[str, str]]
-    additions: Additions
 
     @classmethod
     def read(
-        cls, build: Path, reports: Path, variants: Sequence[str], histories: Histories, grids: Sequence[Grid],
+        cls, build: Path, variants: Sequence[str], histories: Histories, grids: Sequence[Grid],
         inputs: Sequence[Input], used: Mapping[str, Any],
     ) -> Material:  # fmt: skip
-        """Read costs, settings of the variants and additions; `used`: what is listed of params.yaml."""
+        """Read costs and settings of the variants; `used`: what is listed of params.yaml."""
         own = [build / "variants" / f"{name}.yaml" for name in variants]
         return cls(
             histories,
@@ -48,7 +46,6 @@ class Material:
             versions(),
             settings(used),
             {path.as_posix(): settings(_settings(path)) for path in own},
-            read_additions(reports),
         )
 
 

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ecdm.reporting.ablation import DATASET, NOT_COMPARABLE, PHOTOS, Findings, Setup, method_notes, warning
+from ecdm.reporting.ablation import NOT_COMPARABLE, NOT_COUNTED, Findings, Setup, method_notes, warning
 from ecdm.reporting.charts import curve_chart, difference_chart, line_sample, marker_sample
-from ecdm.reporting.cited import (
-    CHANGES,
-    MEANS,
-    PHOTO_MEANS,
-    Cited,
-    ResultTable,
-    Source,
-    cite,
-    gate_lines,
-    result_table,
-    shown,
-    verdict_counts,
-)
+from ecdm.reporting.cited import CHANGES, Cited, gate_lines
 from ecdm.reporting.cost import FIELDS, Cost, count_text
 from ecdm.reporting.figures import PANELS
 from ecdm.reporting.histories import Histories
-from ecdm.reporting.labels import METRICS, Metric, bucket_title, model_title
+from ecdm.reporting.labels import METRICS, Metric, bucket_title, model_title, whole
 from ecdm.reporting.material import Material
 from ecdm.reporting.published import TABLE_2, TABLE_2_BUCKET, TABLE_2_METRICS
 from ecdm.reporting.render import render
@@ -34,9 +22,7 @@ SECTIONS = {
     "results": "Results",
     "intervals": "Differences to baseline",
     "pictures": "Pictures",
-    "comparison": "Comparison with other methods",
     "training": "Training",
-    "search": "Search",
     "cost": "Counted cost",
     "gates": "Quality gates",
     "published": "Published values",
@@ -53,7 +39,7 @@ def report_page(findings: Findings, setup: Setup, material: Material) -> str:
         enforced=findings.gates.enforced,
         gates=gate_lines(findings.gates, "gates.json"),
         notes=method_notes(findings, setup),
-        metrics=findings.metrics,
+        not_counted=NOT_COUNTED,
         level=f"{100 * setup.level:g} %",
         **_results(findings),
         curves=_curves(material.histories),
@@ -71,13 +57,10 @@ def report_page(findings: Findings, setup: Setup, material: Material) -> str:
 
 def _sections(findings: Findings, material: Material) -> dict[str, str]:
     """Anchors and titles of the sections that have something to show."""
-    added = material.additions
     absent = {
         "intervals": not findings.changes,
         "pictures": not material.galleries,
-        "comparison": not (added.comparison or added.figures),
         "training": not material.histories,
-        "search": not (added.trials or added.landscapes),
         "gates": not findings.gates.gates,
     }
     return {anchor: title for anchor, title in SECTIONS.items() if not absent.get(anchor)}
@@ -85,20 +68,19 @@ def _sections(findings: Findings, material: Material) -> dict[str, str]:
 
 def _results(findings: Findings) -> dict[str, object]:
     """Tables of means with differences, counts of verdicts and the figure of intervals."""
-    scores, metrics, changes = findings.scores, findings.metrics, shown(findings.changes)
-    others = [name for name in scores.variants if name != "baseline"]
     deltas = pooled(findings.changes)
-    charts = [
-        (metric, difference_chart(deltas, findings.buckets, metric, _alt(metric)))
-        for metric in (metrics if changes else ())
-    ]
     return {
-        "pasted": _tables(findings, True),
-        "raw": _tables(findings, False),
-        "photographs": _photographs(findings),
-        "verdicts": verdict_counts(changes, findings.buckets, others, metrics) if changes else [],
-        "charts": charts,
-        "compared": [(model_title(name), marker_sample(name)) for name in others],
+        "pasted": findings.tables(True),
+        "raw": findings.tables(False),
+        "photographs": findings.photographs(),
+        "verdicts": findings.verdicts(),
+        "charts": [
+            (metric, difference_chart(deltas, findings.buckets, metric, _alt(metric)))
+            for metric in (whole(findings.metrics) if deltas else ())
+        ],
+        "compared": [
+            (model_title(name), marker_sample(name)) for name in findings.scores.variants if name != "baseline"
+        ],
         "changes_file": CHANGES,
     }
 
@@ -106,24 +88,6 @@ def _results(findings: Findings) -> dict[str, object]:
 def _alt(metric: Metric) -> str:
     side = "right" if metric.higher else "left"
     return f"{metric.title}: variant minus baseline with interval, per bucket; better lies to the {side} of zero"
-
-
-def _tables(findings: Findings, pasted: bool) -> list[ResultTable]:
-    scores, means = findings.scores, shown(findings.rows)
-    source = Source(means, shown(findings.changes), MEANS, pasted, scores.variants, scores.references)
-    first = scores.variants[0], findings.metrics[0].name
-    return [
-        result_table(source, bucket, len(scores.images[DATASET, bucket]), findings.metrics)
-        for bucket in findings.buckets
-        if (first[0], bucket, first[1], pasted) in means
-    ]
-
-
-def _photographs(findings: Findings) -> list[ResultTable]:
-    scores = findings.scores
-    source = Source(shown(findings.photos), {}, PHOTO_MEANS, True, scores.variants, scores.references)
-    buckets = scores.buckets_of(PHOTOS)
-    return [result_table(source, b, len(scores.images[PHOTOS, b]), findings.metrics) for b in buckets]
 
 
 def _curves(histories: Histories) -> list[tuple[str, str, object]]:
@@ -140,7 +104,7 @@ def _costs(costs: Sequence[Cost]) -> list[tuple[str, list[Cited]]]:
     for cost in costs:
         counts = {title: f"{section}/{key}" for title, (section, key) in FIELDS.items()}
         path = f"../{cost.path.as_posix()}"
-        cells = [cite(count_text(title, cost.counts[key]), path, f"/{key}") for title, key in counts.items()]
+        cells = [Cited(count_text(title, cost.counts[key]), path, f"/{key}") for title, key in counts.items()]
         table.append((model_title(cost.variant), cells))
     return table
 

@@ -6,19 +6,14 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from ecdm.data.coco import load_image
 from ecdm.reporting.grids import INPUTS, Grid, Pixels, Sample, masked_input, reduced
 
 # Bytes of all pictures of a page, before base64 adds a third, and WebP qualities to try until they fit.
 BUDGET = 3_000_000
 QUALITIES = (95, 90, 80, 65, 50, 30, 10)
-# Of figures that other stages drew.
-WIDEST, FIGURE_QUALITY = 1600, 85
 
 
 @dataclass(frozen=True)
@@ -63,16 +58,6 @@ def galleries(grids: Sequence[Grid], budget: int = BUDGET) -> tuple[list[Gallery
             waiting = iter(encoded)
             return [_gallery(grid, waiting) for grid in shown], quality
     raise ValueError(f"grids: found {len(pictures)} pictures that take more than {budget} bytes, expected fewer")
-
-
-def picture_tile(path: Path, alt: str) -> Tile:
-    """A finished figure, at most `WIDEST` pixels wide; ValueError naming a file that is no image."""
-    pixels = load_image(path)
-    height, width = pixels.shape[:2]
-    if width > WIDEST:
-        size = (WIDEST, round(height * WIDEST / width))
-        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-    return _tile(alt, pixels, _webp(pixels, FIGURE_QUALITY))
 
 
 def _gallery(grid: Grid, encoded: Iterator[bytes]) -> Gallery:

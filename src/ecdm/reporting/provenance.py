@@ -10,8 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-# What .dvcignore leaves out.
-IGNORED_FOLDERS, IGNORED_SUFFIXES = ("__pycache__",), (".pyc",)
 # Distributions whose code shapes a result.
 LIBRARIES = (
     *("torch", "torchvision", "diffusers", "transformers", "accelerate", "tokenizers", "safetensors"),
@@ -64,13 +62,9 @@ def _input(path: Path) -> Input:
         return Input(path.as_posix(), hashlib.md5(content, usedforsecurity=False).hexdigest(), 1, len(content))
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    files = [_input(file) for file in sorted(path.rglob("*")) if file.is_file() and not _ignored(file)]
+    files = [_input(file) for file in sorted(path.rglob("*")) if file.is_file()]
     # A folder's hash in DVC is that of the list of its files, in order of their names.
     listed = [{"md5": file.md5, "relpath": Path(file.path).relative_to(path).as_posix()} for file in files]
     text = json.dumps(sorted(listed, key=lambda entry: entry["relpath"]), sort_keys=True)
     digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
     return Input(path.as_posix(), f"{digest}.dir", len(files), sum(file.size for file in files))
-
-
-def _ignored(path: Path) -> bool:
-    return path.suffix in IGNORED_SUFFIXES or any(folder in path.parts for folder in IGNORED_FOLDERS)

@@ -19,7 +19,7 @@ def render(template: str, **values: object) -> str:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"inline": inline, "subscript": subscript, "breakable": breakable}
+    environment.filters |= {"inline": inline, "subscript": subscript, "breakable": breakable, "minus": minus}
     return environment.get_template(template).render(**values)
 
 
@@ -39,3 +39,8 @@ def breakable(name: str) -> Markup:
 def subscript(title: str) -> Markup:
     """A figure's title with its subscripts, `L$_{soft}$`, in HTML."""
     return Markup(SUBSCRIPT.sub(r"<sub>\1</sub>", str(escape(title))))
+
+
+def minus(text: str) -> str:
+    """A number with a true minus."""
+    return text.replace("-", "−")

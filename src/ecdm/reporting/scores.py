@@ -54,12 +54,6 @@ class Scores:
 _Run = dict[Cell, dict[int, float]]
 
 
-def score_paths(folder: Path, variants: Sequence[str], seeds: Sequence[int]) -> list[Path]:
-    """The files that `read_scores` reads: one per variant and seed, then the references'."""
-    runs = [folder / f"{variant}-{seed}.csv" for variant in variants for seed in seeds]
-    return [*runs, folder / "reference.csv"]
-
-
 def read_scores(folder: Path, variants: Sequence[str], seeds: Sequence[int], buckets: Sequence[str]) -> Scores:
     """Read the scores of these variants, seeds and buckets, and of the references.
 

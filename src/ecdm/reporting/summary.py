@@ -77,9 +77,14 @@ def differences(scores: Scores, dataset: str, draws: Bootstrap, baseline: str = 
     return rows
 
 
+def shown(rows: Iterable[Row]) -> dict[Key, Row]:
+    """The rows that tables and figures show: over all seeds, or of the only one."""
+    return {(row.variant, row.bucket, row.metric, row.pasted): row for row in rows if row.pooled}
+
+
 def pooled(rows: Iterable[Row]) -> dict[Key, Interval]:
-    """The intervals that tables and figures show: over all seeds, or of the only one."""
-    return {(row.variant, row.bucket, row.metric, row.pasted): row.interval for row in rows if row.pooled}
+    """The intervals of the rows that are shown."""
+    return {key: row.interval for key, row in shown(rows).items()}
 
 
 def to_csv(rows: Iterable[Row]) -> str:

@@ -1,19 +1,17 @@
-"""Tables of the summary in the paper's Table 2 layout, as Markdown."""
+"""Tables of the ablation in the paper's Table 2 layout, as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ecdm.numerics.statistics import Interval
+from ecdm.reporting.cited import Cell, ResultTable
 from ecdm.reporting.gates import Gate
-from ecdm.reporting.labels import METRICS, Metric, bucket_title, model_title
+from ecdm.reporting.labels import METRICS, model_title
+from ecdm.reporting.marks import SIGNS, Count
 from ecdm.reporting.published import TABLE_2, TABLE_2_METRICS
-from ecdm.reporting.summary import Key
 
-DECIMALS = 4
-MARKS = ("<b>{}</b>", "<u>{}</u>", "<i>{}</i>")
-BETTER, WORSE = "▲", "▼"
+MARKS = {"best": "<b>{}</b>", "second": "<u>{}</u>", "third": "<i>{}</i>", "": "{}"}
 
 
 @dataclass(frozen=True)
@@ -31,80 +29,32 @@ class Table:
         return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 
 
-def ranks(values: Sequence[float], higher: bool) -> list[int]:
-    """0 for the best, 1 for the second and so on; equal as printed, equal in rank; -1 where all are equal."""
-    printed = [float(number(value)) for value in values]
-    order = sorted(set(printed), reverse=higher)
-    return [order.index(value) if len(order) > 1 else -1 for value in printed]
-
-
-def ranked(values: Sequence[float], higher: bool) -> list[str]:
-    """Numbers as text, best bold, second underlined, third italic."""
-    marks = dict(enumerate(MARKS))
-    places = zip(values, ranks(values, higher), strict=True)
-    return [marks.get(rank, "{}").format(number(value)) for value, rank in places]
-
-
-def results(
-    means: Mapping[Key, Interval],
-    bucket: str,
-    variants: Sequence[str],
-    references: Sequence[str],
-    metrics: Sequence[Metric],
-    pasted: bool,
-) -> Table:
-    """Means of one bucket: variants ranked among themselves, references below them unranked.
-
-    A reference without these values is left out, a single missing value is a dash.
-    """
-    columns = [
-        ranked([means[name, bucket, metric.name, pasted].mean for name in variants], metric.higher)
-        for metric in metrics
+def results(found: ResultTable) -> Table:
+    """Means of one bucket: best bold, second underlined, third italic, references below the variants."""
+    rows = [
+        (
+            line.title if line.variant else f"{line.title} (reference)",
+            *(MARKS[cell.rank].format(cell.mean.text) for cell in line.cells),
+        )
+        for line in found.lines
     ]
-    rows = [(model_title(name), *cells) for name, *cells in zip(variants, *columns, strict=True)]
-    for name in references:
-        found = [means.get((name, bucket, metric.name, pasted)) for metric in metrics]
-        if any(found):
-            cells = [number(interval.mean) if interval else "–" for interval in found]
-            rows.append((f"{model_title(name)} (reference)", *cells))
-    return Table(("Model", *(metric.heading for metric in metrics)), tuple(rows))
+    return Table(_header(found), tuple(rows))
 
 
-def difference_table(
-    deltas: Mapping[Key, Interval], bucket: str, variants: Sequence[str], metrics: Sequence[Metric]
-) -> Table:
-    """Pasted differences to baseline with intervals; ▲ or ▼ where the interval excludes 0."""
-    rows = []
-    for name in variants:
-        found = [deltas[name, bucket, metric.name, True] for metric in metrics]
-        pairs = zip(metrics, found, strict=True)
-        rows.append((model_title(name), *(_difference(metric, interval) for metric, interval in pairs)))
-    return Table(("Model", *(metric.heading for metric in metrics)), tuple(rows))
+def difference_table(found: ResultTable) -> Table:
+    """Differences of one bucket to baseline with intervals; ▲ or ▼ where the interval excludes 0."""
+    lines = [line for line in found.lines if line.cells[0].change]
+    return Table(_header(found), tuple((line.title, *map(_difference, line.cells)) for line in lines))
 
 
-def verdicts(
-    deltas: Mapping[Key, Interval],
-    buckets: Sequence[str],
-    variants: Sequence[str],
-    metrics: Sequence[Metric],
-) -> Table:
-    """How many metrics each variant wins, loses and leaves open against baseline, per bucket."""
-    rows = []
-    for name in variants:
-        cells = []
-        for bucket in buckets:
-            signs = [verdict(metric, deltas[name, bucket, metric.name, True]) for metric in metrics]
-            counts = (signs.count(BETTER), signs.count(WORSE), signs.count(""))
-            cells.append(f"{counts[0]} {BETTER} · {counts[1]} {WORSE} · {counts[2]} open")
-        rows.append((model_title(name), *cells))
-    return Table(("Model", *(bucket_title(bucket) for bucket in buckets)), tuple(rows))
-
-
-def verdict(metric: Metric, difference: Interval) -> str:
-    """▲ when the interval lies on the better side of 0, ▼ on the worse side, nothing when it holds 0."""
-    if not difference.excludes_zero:
-        return ""
-    return BETTER if (difference.low > 0) == metric.higher else WORSE
+def verdicts(counts: Sequence[tuple[str, Sequence[tuple[str, Count]]]]) -> Table:
+    """`verdict_counts` as a table."""
+    better, worse = SIGNS.values()
+    rows = [
+        (variant, *(f"{one.better} {better} · {one.worse} {worse} · {one.open} open" for _, one in cells))
+        for variant, cells in counts
+    ]
+    return Table(("Model", *(bucket for bucket, _ in counts[0][1])), tuple(rows))
 
 
 def published_table() -> Table:
@@ -112,7 +62,7 @@ def published_table() -> Table:
     metrics = {metric.name: metric for metric in METRICS}
     header = ("Model", *(metrics[name].heading for name in TABLE_2_METRICS))
     rows = [
-        (model_title(name), *(MARKS[0].format(text) if name == "ours" else text for text in texts))
+        (model_title(name), *(MARKS["best" if name == "ours" else ""].format(text) for text in texts))
         for name, texts in TABLE_2.items()
     ]
     return Table(header, tuple(rows))
@@ -139,20 +89,13 @@ def red(text: str) -> str:
     return f'<span style="color:#c00000"><b>{text}</b></span>'
 
 
-def _difference(metric: Metric, interval: Interval) -> str:
-    mark = verdict(metric, interval)
-    mean, low, high = (signed(metric, x) for x in (interval.mean, interval.low, interval.high))
-    return f"{f'<b>{mean}</b> {mark}' if mark else mean}\n[{low}, {high}]"
+def _header(found: ResultTable) -> tuple[str, ...]:
+    return ("Model", *(metric.heading for metric in found.metrics))
 
 
-def number(value: float) -> str:
-    """A mean as tables print it."""
-    return f"{value:.{DECIMALS}f}"
-
-
-def signed(metric: Metric, value: float) -> str:
-    """A difference of a metric as tables print it."""
-    return f"{value:+.{metric.decimals}f}"
+def _difference(cell: Cell) -> str:
+    mean, sign = cell.change.text if cell.change else "–", SIGNS.get(cell.verdict)
+    return f"{f'<b>{mean}</b> {sign}' if sign else mean}\n{cell.interval}"
 
 
 def _cell(text: str) -> str:

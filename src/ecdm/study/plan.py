@@ -13,6 +13,8 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
+from ecdm.reporting.labels import model_title
+
 PLAN = "plan.json"
 Kind = Literal["text", "realism"]
 KINDS: tuple[Kind, ...] = ("text", "realism")
@@ -68,7 +70,8 @@ class Settings(_Model):
     @field_validator("methods")
     @classmethod
     def _few_and_distinct(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
-        if not 2 <= len(methods) <= MOST_METHODS or len(set(methods)) < len(methods):
+        # By title, under which pictures are found and reported.
+        if not 2 <= len(methods) <= MOST_METHODS or len(set(map(model_title, methods))) < len(methods):
             raise ValueError(f"found {', '.join(methods) or 'none'}, expected 2 to {MOST_METHODS} different methods")
         return methods
 

@@ -26,11 +26,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ecdm.study.page import ASSETS, IMAGES, PAGE, QUESTIONS
-from ecdm.study.plan import PLAN, Plan
+from ecdm.study.plan import ID_LENGTH, PLAN, Plan, opaque
 from ecdm.study.votes import VOTES, Vote, Votes
 
 COOKIE, COOKIE_SECONDS = "participant", 365 * 24 * 3600
-TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 BODY_LIMIT = 1024
 CLOSING_SECONDS = 5
@@ -42,14 +41,14 @@ TYPES = {
     ".png": "image/png",
     ".svg": "image/svg+xml",
 }
-# An id stands for the same pixels for ever.
-PICTURE_CACHE = {"Cache-Control": "private, max-age=86400, immutable"}
 # Nothing but the study's own files runs, shows or is asked for: a caption cannot become a script.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
+    # Pictures too: a study built anew with the same seed has other ones under the same names.
+    "Cache-Control": "no-store",
     "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -78,9 +77,7 @@ class SafeHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def confined(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
-                headers.setdefault("Cache-Control", "no-store")
+                MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
         await self.app(scope, receive, confined)
@@ -114,8 +111,7 @@ class Study:
         """The page; whoever comes without a valid cookie gets one."""
         response = self._response("/index.html")
         if self._participant(request) is None:
-            token = secrets.token_urlsafe(32)
-            self.votes.join(token)
+            token = self._signed(secrets.token_urlsafe(32))
             secure = request.url.scheme == "https"
             response.set_cookie(COOKIE, token, max_age=COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)
         return response
@@ -133,11 +129,11 @@ class Study:
 
     async def vote(self, request: Request) -> Response:
         """Take one vote; 400 for another form, 401 without a cookie of ours, 403 from elsewhere, 404 unknown ids,
-        413 too long, 415 no JSON, 503 where it cannot be written."""
+        413 too long, 415 no JSON."""
         _require_same_origin(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise HTTPException(415, "expected application/json")
-        participant = await run_in_threadpool(self._required, request)
+        participant = self._required(request)
         try:
             ballot = Ballot.model_validate_json(await _body(request))
         except ValidationError as error:
@@ -146,19 +142,20 @@ class Study:
             await run_in_threadpool(self.votes.cast, Vote(participant, ballot.question, ballot.option))
         except LookupError as error:
             raise HTTPException(404, str(error)) from error
-        except sqlite3.OperationalError as error:
-            raise HTTPException(503, "the vote could not be saved") from error
         return JSONResponse({"saved": True})
 
     def _response(self, path: str) -> Response:
         # Neither date nor entity tag: the order in which pictures were written is nobody's business.
-        suffix = Path(path).suffix
-        headers = PICTURE_CACHE if suffix == ".png" else None
-        return Response(self.files[path].read_bytes(), media_type=TYPES[suffix], headers=headers)
+        return Response(self.files[path].read_bytes(), media_type=TYPES[Path(path).suffix])
+
+    def _signed(self, number: str) -> str:
+        # A cookie that proves itself: nobody need be stored before the first vote, and none can be made up.
+        return number + opaque(self.plan.settings.seed, "participant", number)
 
     def _participant(self, request: Request) -> str | None:
         token = request.cookies.get(COOKIE, "")
-        return token if TOKEN.fullmatch(token) and self.votes.joined(token) else None
+        expected = self._signed(token[:-ID_LENGTH])
+        return token if secrets.compare_digest(token.encode(), expected.encode()) else None
 
     def _required(self, request: Request) -> str:
         participant = self._participant(request)
@@ -168,13 +165,17 @@ class Study:
 
 
 def make_app(folder: Path, hosts: Sequence[str] = LOOPBACK) -> Starlette:
-    """The study in `folder` as an ASGI application that answers to the names in `hosts` alone."""
+    """The study in `folder` as an ASGI application that answers to the names in `hosts` alone.
+
+    While its database is locked or cannot be written, requests that need it get 503. Raises: as `Study`.
+    """
     # An unknown name in the Host header is the mark of DNS rebinding: another site under our address.
     guards = [
         Middleware(SafeHeaders),
         Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
     ]
-    return Starlette(routes=Study(folder).routes(), middleware=guards, exception_handlers={HTTPException: _refusal})
+    handlers = {HTTPException: _refusal, sqlite3.OperationalError: _unavailable}
+    return Starlette(routes=Study(folder).routes(), middleware=guards, exception_handlers=handlers)
 
 
 def serve(folder: Path, host: str, port: int, names: Sequence[str] = ()) -> None:
@@ -246,3 +247,7 @@ async def _body(request: Request) -> bytes:
 def _refusal(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+def _unavailable(_: Request, __: Exception) -> Response:
+    return JSONResponse({"error": "the votes cannot be read or written now"}, 503)

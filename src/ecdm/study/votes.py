@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,16 +15,14 @@ BUSY_SECONDS = 30.0
 # One vote per participant and question follows from the view: an edit is a new row, and the newest is the vote.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), plan TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS participants (id TEXT PRIMARY KEY, joined TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS history (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    participant TEXT NOT NULL REFERENCES participants (id),
+    participant TEXT NOT NULL,
     question TEXT NOT NULL,
-    option TEXT NOT NULL,
-    at TEXT NOT NULL
+    option TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS history_of ON history (participant, question);
-CREATE VIEW IF NOT EXISTS votes AS SELECT participant, question, option, at FROM history
+CREATE VIEW IF NOT EXISTS votes AS SELECT participant, question, option FROM history
     WHERE id IN (SELECT max(id) FROM history GROUP BY participant, question);
 """
 
@@ -58,34 +55,19 @@ class Votes:
         if known != plan.digest:
             raise ValueError(f"{path}: found votes on plan {known[:12]}, expected on plan {plan.digest[:12]}")
 
-    def join(self, participant: str) -> None:
-        """Let somebody new take part."""
-        with self._connect() as database:
-            database.execute("INSERT INTO participants VALUES (?, ?)", (participant, _now()))
-
-    def joined(self, participant: str) -> bool:
-        """Whether `join` was called for this participant, ever."""
-        with self._connect() as database:
-            row = database.execute("SELECT 1 FROM participants WHERE id = ?", (participant,)).fetchone()
-        return row is not None
-
     def cast(self, vote: Vote) -> bool:
         """Write a vote; False where it stands already.
 
-        Raises: LookupError for a question, an option or a participant that the study does not have.
+        Raises: LookupError for a question or an option that the study does not have.
         """
         question = self.plan.question(vote.question)
         if question is None or question.method_of(vote.option) is None:
             raise LookupError("no such question or option")
-        try:
-            with self._connect() as database, _transaction(database):
-                of = "FROM votes WHERE participant = ? AND question = ?"
-                if database.execute(f"SELECT option {of}", vote[:2]).fetchone() == (vote.option,):
-                    return False
-                row = "INSERT INTO history (participant, question, option, at) VALUES (?, ?, ?, ?)"
-                database.execute(row, (*vote, _now()))
-        except sqlite3.IntegrityError as error:
-            raise LookupError("no such participant") from error
+        with self._connect() as database, _transaction(database):
+            of = "FROM votes WHERE participant = ? AND question = ?"
+            if database.execute(f"SELECT option {of}", vote[:2]).fetchone() == (vote.option,):
+                return False
+            database.execute("INSERT INTO history (participant, question, option) VALUES (?, ?, ?)", vote)
         return True
 
     def of(self, participant: str) -> dict[str, str]:
@@ -108,7 +90,6 @@ class Votes:
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)) as database:
-            database.execute("PRAGMA foreign_keys = ON")
             database.execute("PRAGMA synchronous = FULL")
             yield database
 
@@ -123,7 +104,3 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
         database.execute("ROLLBACK")
         raise
     database.execute("COMMIT")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -122,8 +122,9 @@ async function next() {
 // The place is in the address, so that the browser's own Back and Forward work.
 function go(position) {
   const place = position < questions.length ? `#${position + 1}` : "#end";
-  if (location.hash === place) follow();
-  else location.hash = place;
+  // Not by setting the hash: its event comes later, and a key pressed until then would act on the old question.
+  if (location.hash !== place) history.pushState(null, "", place);
+  follow();
 }
 
 function follow() {
@@ -178,7 +179,7 @@ async function load() {
     show("failure");
     return;
   }
-  write("length", `${questions.length} questions, about ${Math.max(1, Math.round(questions.length / 4))} minutes.`);
+  write("length", `${questions.length} questions.`);
   follow();
 }
 
