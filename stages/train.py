@@ -7,12 +7,12 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ecdm.config import load_params, load_variant
+from ecdm.pace import Paced
 from ecdm.stage import run
 from ecdm.tracker import NullTracker
 from ecdm.tracking import stage_tracker
 from ecdm.training.experiment import Paths, run_experiment
 from ecdm.training.loop import is_main_process
-from ecdm.training.pace import Paced
 
 
 def main(variant: str, seed: int) -> None:

@@ -6,7 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ecdm.lineage import Input
 from ecdm.mlflow_run import MLflowTracker
@@ -70,3 +72,33 @@ def test_numbers_about_the_machine_go_with_the_metrics(root: Path) -> None:
     assert [metric.step for metric in history] == [0]
     often = SystemMetrics(every=0)
     assert often().keys() == often().keys() != set()
+
+
+def test_graphics_cards_are_asked_through_the_library_that_is_installed() -> None:
+    """Without it MLflow raises another error than where there is no card."""
+    import pynvml
+    from mlflow.system_metrics.metrics import gpu_monitor
+
+    assert gpu_monitor.pynvml is pynvml
+
+
+def test_without_a_graphics_card_the_other_numbers_remain(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    def none() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", none)
+    assert not [name for name in SystemMetrics(every=0)() if name.startswith("system/gpu")]
+
+
+def test_a_picture_is_made_only_where_it_is_missing(root: Path) -> None:
+    made = []
+
+    def make() -> NDArray[np.uint8]:
+        made.append(1)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    for _ in range(2):
+        _run(root, "pictures").image("a/b", make, 3)
+    assert len(made) == 1

@@ -108,15 +108,20 @@ def project(place: Place) -> Path:
     return root
 
 
-def rows(place: Place) -> str:
-    """How many rows every table of the database has."""
-    query = (
-        "SELECT table_name, (xpath('/row/c/text()', query_to_xml('SELECT count(*) AS c FROM ' || table_name, "
-        "false, true, '')))[1] FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1"
-    )
-    done = place.shell(f'psql --dbname mlflow --tuples-only --no-align --command "{query}"')
+def query(place: Place, statement: str) -> str:
+    """What the server's database answers, a line per row."""
+    done = place.shell(f'psql --dbname mlflow --tuples-only --no-align --command "{statement}"')
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def rows(place: Place) -> str:
+    """How many rows every table of the database has."""
+    return query(
+        place,
+        "SELECT table_name, (xpath('/row/c/text()', query_to_xml('SELECT count(*) AS c FROM ' || table_name, "
+        "false, true, '')))[1] FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1",
+    )
 
 
 def test_everybody_else(place: Place, project: Path) -> None:
@@ -179,3 +184,7 @@ def test_a_server_killed_in_the_middle_of_a_sync(place: Place, project: Path) ->
         filled = place.shell(named, project)
         assert filled.returncode == 0, filled.stderr
         assert "images" in filled.stdout
+        again = place.shell(named, project)
+        assert f"{RUNS} of {RUNS} runs: complete already" in again.stdout
+    count = "SELECT count(*) FROM runs JOIN experiments USING (experiment_id) WHERE experiments.name = 'two'"
+    assert query(place, count) == f"{RUNS}\n"

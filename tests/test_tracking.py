@@ -22,7 +22,7 @@ from ecdm import tracking
 from ecdm.address import unreachable
 from ecdm.mlflow_run import BATCH, MLflowTracker
 from ecdm.tracker import NullTracker
-from ecdm.tracking import KEY, Store, stage_tracker
+from ecdm.tracking import EXPERIMENT_TAG_LENGTH, KEY, Store, stage_tracker
 
 PICTURE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
@@ -138,6 +138,15 @@ def test_a_summary_is_written_when_it_changes(root: Path) -> None:
 def test_pictures_have_to_be_bytes(root: Path) -> None:
     with pytest.raises(ValueError, match="found float32, expected uint8"):
         _run(root).image("x", PICTURE.astype(np.float32), 0)
+
+
+def test_a_label_that_is_too_long_is_refused(root: Path) -> None:
+    store = Store.connect(root)
+    longest = {"view": "x" * EXPERIMENT_TAG_LENGTH}
+    store.tags(longest)
+    with pytest.raises(ValueError, match=r"tag view: found 20001 characters, expected at most 20000"):
+        store.tags({"other": "", "view": longest["view"] + "x"})
+    assert {name: value for name, value in store.tags().items() if name in ("view", "other")} == longest
 
 
 def test_a_deleted_run_is_made_again(root: Path) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param, Run, RunTag
 
+Pixels = NDArray[np.uint8]
+
 BATCH, PARAMS_PER_CALL, PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH = 1000, 100, 6000, 8000, 36
 IMAGE_FILE = re.compile(r"(?P<key>.+)[+%]step[+%](?P<step>-?\d+)[+%]timestamp.*\.(?P<kind>png|webp)")
 IMAGES, TABLES, FILES = "mlflow.loggedImages", "mlflow.loggedArtifacts", "ecdm.files"
@@ -86,18 +88,24 @@ class MLflowTracker:
                 self._latest[name] = finite(value)
                 self._put(name, value, 0)
 
-    def image(self, key: str, image: NDArray[np.uint8], step: int) -> None:
-        if image.dtype != np.uint8:
+    def image(self, key: str, image: Pixels | Callable[[], Pixels], step: int) -> None:
+        """As `Tracker` says; a function that makes the picture is called only where the store lacks it."""
+        if not callable(image) and image.dtype != np.uint8:
             raise ValueError(f"image {key!r}: found {image.dtype}, expected uint8")
+        self._attempt(self._known_pictures)
+        if self._silent:
+            return
+        if (key.replace("/", "~"), step) not in self._known_pictures():
+            self._log_image(key, image() if callable(image) else image, step)
+        # A writer killed after the files and before this tag would leave pictures that the UI never shows.
+        self.tags({IMAGES: "True"})
 
+    def _log_image(self, key: str, image: Pixels, step: int) -> None:
         def log() -> None:
-            if (key.replace("/", "~"), step) not in self._known_pictures():
-                self.client.log_image(self.run_id, image, key=key, step=step, synchronous=True)
-                self._known_pictures().add((key.replace("/", "~"), step))
-                self._tags[IMAGES] = "True"
-                self.written["images"] += 1
-            # A writer killed after the files and before this tag would leave pictures that the UI never shows.
-            self.tags({IMAGES: "True"})
+            self.client.log_image(self.run_id, image, key=key, step=step, synchronous=True)
+            self._known_pictures().add((key.replace("/", "~"), step))
+            self._tags[IMAGES] = "True"
+            self.written["images"] += 1
 
         self._attempt(log)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class SystemMetrics:
-    """Load of processor, memory, disk, network and, where NVIDIA's library is there, of the GPUs.
+    """Load of processor, memory, disk, network and, where NVIDIA's driver has any, of the GPUs.
 
     MLflow's own monitors measure; its thread is left out, because it would talk to the server on its own, with
     its own retries and warnings, while the server is down.
@@ -23,8 +23,8 @@ class SystemMetrics:
         self.monitors: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
         try:
             self.monitors.append(GPUMonitor())
-        except (ImportError, RuntimeError):
-            return  # no GPU, or no library to ask it
+        except RuntimeError:
+            return  # no NVIDIA driver, so no GPU
 
     def __call__(self) -> dict[str, float]:
         """Numbers by name, `system/…`; none where the last ones are younger than `every` seconds."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 KEY = "ecdm.key"
 # Name of the fixed validation pictures: live logging and `ecdm sync` must agree on it.
 PICTURES = "validation"
+# MLflow's limit for a label of an experiment.
+EXPERIMENT_TAG_LENGTH = 20000
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_TRACE_SAMPLING_RATIO": "0",
@@ -78,7 +80,15 @@ class Store:
         return tracker
 
     def tags(self, values: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Set labels of the experiment, the last value of a name stands; returns all. Raises ValueError."""
+        """Set labels of the experiment, the last value of a name stands; returns all.
+
+        Raises ValueError where the store fails, and before anything is written for a label that is too long.
+        """
+        for name, value in (values or {}).items():
+            if len(value) > EXPERIMENT_TAG_LENGTH:
+                raise ValueError(
+                    f"MLflow: tag {name}: found {len(value)} characters, expected at most {EXPERIMENT_TAG_LENGTH}"
+                )
         with _failures(self.client.tracking_uri):
             known = dict(self.client.get_experiment(self.experiment_id).tags)
             for name, value in (values or {}).items():

@@ -13,15 +13,17 @@ from tiny_project import git
 
 from ecdm.mirror.contents import (
     SHOWN,
-    inpainted_grids,
+    completed_records,
+    grid_folders,
+    inpainted_grid,
     mean_by_step,
     metrics_by_step,
     pooled,
     profile_name,
     read_scores,
-    recorded_hardware,
     score_table,
 )
+from ecdm.reporting.grids import HATCH
 
 HEAD = "variant,seed,bucket,metric,pasted,mean,ci_low,ci_high,n\n"
 SCORES = "dataset,variant,seed,image_id,bucket,metric,pasted,value\n"
@@ -61,7 +63,18 @@ def test_malformed_histories_scores_and_records_are_named(tmp_path: Path) -> Non
         score_table([write(tmp_path / "s.csv", SCORES + "scenes,ours,0,7,10-20,psnr,1,good\n")])
     write(tmp_path / "runs" / "train.json", "{}")
     with pytest.raises(ValueError, match=r"train\.json: not a record of a stage run"):
-        recorded_hardware(tmp_path, "train")
+        completed_records(tmp_path)
+
+
+def test_only_stages_that_ended_well_count(tmp_path: Path) -> None:
+    assert completed_records(tmp_path) == {}
+    content = {"started": "", "seconds": 1, "peak_memory_mb": 1, "hardware": {"cpu": "c", "cores": 2}, "commit": "a"}
+    for stage, completed in (("masks", True), ("train@ours-0", False)):
+        record = json.dumps({**content, "stage": stage, "completed": completed})
+        write(tmp_path / "runs" / f"{stage}.json", record)
+    assert [(name, record.hardware) for name, record in completed_records(tmp_path).items()] == [
+        ("masks", "c, 2 cores")
+    ]
 
 
 def test_histories_of_several_seeds_are_averaged_where_all_have_a_value() -> None:
@@ -103,12 +116,12 @@ def test_grids_show_the_first_images_under_each_other(tmp_path: Path) -> None:
             _picture(folder / "test" / f"{number}.png", size, 10 * number)
             _picture(tmp_path / "build" / "masks" / dataset / "10-20" / f"{number:012d}.png", size, 255)
             _picture(outputs / "pasted" / f"{number:012d}.png", size, 10 * number + 1)
-    found = dict(inpainted_grids(tmp_path, "ours", 0))
+    found = grid_folders(tmp_path, "ours", 0)
     assert list(found) == ["test/scenes/10-20", "test/photos/10-20"]
-    grid = found["test/scenes/10-20"]
+    grid = inpainted_grid(found["test/scenes/10-20"])
     assert grid.shape == (3 * 5, SHOWN * 4, 3)
     corners = grid[::5, ::4, 0]
-    assert np.array_equal(corners[:, :2], [[128, 128], [31, 71], [30, 70]])
+    assert np.array_equal(corners[:, :2], [[HATCH[0], HATCH[0]], [31, 71], [30, 70]])
     assert grid[4, 4, 0] == grid[0, 2, 0] == 255
 
 
@@ -118,7 +131,7 @@ def test_the_profile_of_params(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "One")
-    assert profile_name(tmp_path) == "default"
+    assert profile_name(tmp_path) == "committed"
     write(tmp_path / "profiles" / "small.yaml", "train:\n  steps: 3\n")
     write(tmp_path / "profiles" / "smallest.yaml", "train:\n  steps: 3\n  lr: 2\n")
     write(tmp_path / "profiles" / "foreign.yaml", "other: 3\n")

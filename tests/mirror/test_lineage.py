@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tiny_project import PARAMS
 
-from ecdm.lineage import Cell, entry_key, inputs, live_entry, locked, maker_of, makers, matrix_cell, reproduction
+from ecdm.lineage import Cell, entry_key, live_entry, matrix_cell
+from ecdm.mirror.state import inputs, locked, maker_of, makers, reproduction
 
 
 def locked_key(name: str, root: Path) -> str:

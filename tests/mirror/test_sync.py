@@ -7,16 +7,23 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 from tiny_project import PARAMS, dvc, git
 
-from ecdm.lineage import entry_key, locked, reproduction
+from ecdm.lineage import entry_key
+from ecdm.mirror import sync as syncing
+from ecdm.mirror import tree
+from ecdm.mirror.contents import metrics_by_step
+from ecdm.mirror.state import locked, reproduction
 from ecdm.mirror.sync import Outcome, sync
 from ecdm.mlflow_run import MLflowTracker
+from ecdm.runs import stage_run
 from ecdm.tracker import NullTracker
 from ecdm.tracking import KEY, stage_tracker
 
@@ -46,8 +53,11 @@ def datasets(run: Run) -> list[Dataset]:
 
 
 def pictures(client: MlflowClient, run: Run) -> list[str]:
+    """Key and step of every whole picture: one that was cut off has no small copy."""
     found = [Path(path).name for path in files(client, run, "images")]
-    return sorted(name.split("+timestamp")[0] for name in found if name.endswith(".png"))
+    whole = [name.removesuffix("+compressed.webp") for name in found if name.endswith("+compressed.webp")]
+    assert {f"{name}.png" for name in whole} <= set(found)
+    return sorted(name.split("+timestamp")[0] for name in whole)
 
 
 def test_the_tree(synced: Path, runs: Runs) -> None:
@@ -75,8 +85,9 @@ def test_the_parent(synced: Path, runs: Runs, client: Clients) -> None:
     reports = {f"reports/{name}" for name in ("ablation.csv", "differences.csv", "metrics.json", "grids")}
     assert files(store, parent, "reports") == reports
     assert files(store, parent, "reports/grids") == {"reports/grids/one.png"}
-    assert {"variants": '["baseline", "ours"]', "train.lr": "0.0001"}.items() <= parent.data.params.items()
-    assert {"seed", "variant"}.isdisjoint(parent.data.params)
+    params = {"variants": '["baseline", "ours"]', "train.lr": "0.0001", "seed": "7", "sail.lambda": "0.1"}
+    assert params.items() <= parent.data.params.items()
+    assert {"train_seed", "variant"}.isdisjoint(parent.data.params)
     assert {data.name for data in datasets(parent)} == {"data/scenes"}
     note = parent.data.tags["mlflow.note.content"]
     for name in ("ours", "prepare", "evaluate@ours-1"):
@@ -87,15 +98,19 @@ def test_the_parent(synced: Path, runs: Runs, client: Clients) -> None:
 def test_a_seed_and_its_variant(synced: Path, runs: Runs, client: Clients) -> None:
     store = client(synced)
     seed, variant, scored = (runs(synced)[name] for name in ("train@ours-1", "ours", "evaluate@ours-1"))
+    generated = runs(synced)["generate@ours-1"]
+    assert {"seed": "7", "train_seed": "1", "generate.steps": "31"}.items() <= generated.data.params.items()
+    assert {"seed": "7", "seeds": "[0, 1]", "sail.lambda": "0.1"}.items() <= variant.data.params.items()
+    assert "train_seed" not in variant.data.params
     tags = {"variant": "ours", "seed": "1", "stage": "train", "DVC_STAGE": "train@ours-1"}
     assert tags.items() <= seed.data.tags.items()
-    assert "hardware" not in seed.data.tags
+    assert {"hardware", "git_commit", "git_dirty", "mlflow.source.git.commit"}.isdisjoint(seed.data.tags)
     assert seed.data.params == {
         "train.lr": "0.0001", "train.steps": "3", "train.path": "null", "train.sizes": "[1, 2]",
-        "train.deep.name": "no", "variant": "ours", "seed": "1", "sail.lambda": "0.1",
+        "train.deep.name": "no", "variant": "ours", "train_seed": "1", "sail.lambda": "0.1",
     }  # fmt: skip
     means = {"psnr/10-20": 31.5, "psnr/10-20_ci_low": 30.0, "psnr/10-20_ci_high": 32.0}
-    assert seed.data.metrics == {"loss": 2 / 3, "lr": 2 / 3, **means}
+    assert (seed.data.metrics, scored.data.metrics) == ({"loss": 2 / 3, "lr": 2 / 3}, means)
     changes = {
         "vs_baseline/psnr/10-20": 0.25,
         "vs_baseline/psnr/10-20_ci_low": -0.5,
@@ -141,8 +156,10 @@ def test_completes_what_a_killed_stage_logged_live(
     assert live.data.tags["DVC_EXP_NAME"] == "brave-try"
     assert "cores" in live.data.tags["hardware"]
     assert 0 < live.data.metrics["system/system_memory_usage_percentage"] <= 100
-    written = {run.name: run.written for run in sync(root).runs}["train@ours-0"]
-    assert (written["runs"], written["params"], written["metrics"], written["images"]) == (0, 0, 6, 2)
+    all_written = {run.name: run.written for run in sync(root).runs}
+    written = all_written["train@ours-0"]
+    assert (written["runs"], written["params"], written["metrics"], written["images"]) == (0, 0, 3, 2)
+    assert all_written["evaluate@ours-0"]["metrics"] == 3
     filled = runs(root)["train@ours-0"]
     assert filled.info.run_id == live.info.run_id
     assert filled.data.tags["DVC_EXP_NAME"] == "brave-try"
@@ -213,6 +230,39 @@ def test_reproductions_share_what_is_the_same(
     again = client(root).get_run(before["train@baseline-0"].info.run_id).data.tags["mlflow.parentRunId"]
     assert again == before["baseline"].info.run_id
 
+    # Other outputs and scores of the same weights.
+    params.write_text(PARAMS.replace("steps: 31", "steps: 33"))
+    dvc(root, "repro", "-q")
+    outcome = sync(root)
+    made = {run.name for run in outcome.runs if run.written["runs"]}
+    seeds = {name for name in SEEDS if not name.startswith("train")}
+    assert made == seeds | {"report", "baseline", "ours", f"reproduction {reproduction(root).key[:8]}"}
+    ids = {run.name: run.run_id for run in outcome.runs}
+    for name in ("evaluate@ours-0", "ours"):
+        both = before[name].info.run_id, ids[name]
+        assert [client(root).get_run(run).data.metrics["psnr/10-20"] for run in both] == [31.5, 33.5]
+    assert ids["train@ours-0"] == before["train@ours-0"].info.run_id
+    assert set(client(root).get_run(ids["train@ours-0"]).data.metrics) == {"loss", "lr"}
+
+
+def test_the_commit_is_that_of_the_stage_run(root: Path, runs: Runs) -> None:
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "One")
+    with stage_run("train@ours-0", root):
+        pass
+    then = json.loads((root / "runs" / "train@ours-0.json").read_text())["commit"]
+    git(root, "commit", "-q", "--allow-empty", "-m", "Two")
+    sync(root)
+    found = runs(root)
+    commits = {name: run.data.tags.get("git_commit") for name, run in found.items()}
+    versions = {name: run.data.tags.get("mlflow.source.git.commit") for name, run in found.items()}
+    assert commits == versions
+    assert then is not None
+    assert commits["train@ours-0"] == then
+    assert "cores" in found["train@ours-0"].data.tags["hardware"]
+    assert commits["train@ours-1"] is None
+    assert commits["ours"] not in (None, then)
+
 
 def test_a_new_clone_after_pull(root: Path, synced: Path, tmp_path: Path, runs: Runs) -> None:
     dvc(root, "remote", "add", "-d", "shared", str(tmp_path / "remote"))
@@ -227,7 +277,7 @@ def test_a_new_clone_after_pull(root: Path, synced: Path, tmp_path: Path, runs: 
     theirs, ours = runs(clone), runs(synced)
     assert {name: run.data.metrics for name, run in theirs.items()} == {n: run.data.metrics for n, run in ours.items()}
     assert theirs["ours"].data.tags["git_dirty"] == "false"
-    assert theirs["ours"].data.tags["profile"] == "default"
+    assert theirs["ours"].data.tags["profile"] == "committed"
 
 
 KILLED = """\
@@ -266,7 +316,7 @@ def test_completes_what_a_killed_sync_began(root: Path, synced: Path, runs: Runs
         assert ours[name].data.params == run.data.params
         assert set(ours[name].data.tags) == set(run.data.tags)
         assert ours[name].info.status == "FINISHED"
-        assert set(pictures(client(root), ours[name])) == set(pictures(client(synced), run))
+        assert pictures(client(root), ours[name]) == pictures(client(synced), run)
 
 
 def test_two_at_once(root: Path, runs: Runs, stored: Stored) -> None:
@@ -276,6 +326,27 @@ def test_two_at_once(root: Path, runs: Runs, stored: Stored) -> None:
     before = stored(root)
     assert not +sync(root).written
     assert stored(root) == before
+
+
+def test_a_second_sync_waits_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syncing, "SECONDS", 0.0)
+    with FileLock(tmp_path / "mlflow.db.sync.lock"), pytest.raises(ValueError, match=r"^another sync is running"):
+        sync(tmp_path)
+
+
+def test_what_is_there_is_not_built_again(synced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: Counter[Path] = Counter()
+
+    def counting(path: Path) -> dict[int, dict[str, float]]:
+        calls[path] += 1
+        return metrics_by_step(path)
+
+    monkeypatch.setattr(tree, "metrics_by_step", counting)
+    for name in ("inpainted_grid", "load_image"):
+        monkeypatch.setattr(tree, name, lambda *_: pytest.fail("a picture was built"))
+    sync(synced)
+    assert len(calls) == 4
+    assert set(calls.values()) == {1}
 
 
 def test_without_a_project_nothing_is_tracked_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

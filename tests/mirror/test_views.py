@@ -6,17 +6,16 @@ import json
 from typing import Any
 
 from ecdm.mirror.views import LATEST, VIEW, links, views
+from ecdm.tracking import EXPERIMENT_TAG_LENGTH
 
 KEY = "0123456789abcdef"
 METRICS = ["psnr/10-20", "psnr/50-60", "ssim/10-20"]
-# The limit of a tag of an experiment in MLflow.
-LONGEST = 20000
 
 
 def made() -> tuple[dict[str, Any], dict[str, Any]]:
     tags = views(KEY, METRICS, ["loss"], {"test/scenes/10-20": 240, "test/photos": 240, "validation": 120}, "run-1")
     assert tags[LATEST] == KEY
-    assert max(map(len, tags.values())) < LONGEST
+    assert max(map(len, tags.values())) < EXPERIMENT_TAG_LENGTH
     tree, compare = json.loads(tags[f"{VIEW}tree"]), json.loads(tags[f"{VIEW}compare-01234567"])
     return tree, compare
 
@@ -50,3 +49,13 @@ def test_addresses() -> None:
     (_, compare), (_, tree) = links("http://x/#/experiments/1", {LATEST: KEY})
     assert compare.endswith("&compareRunsMode=CHART&viewStateShareKey=compare-01234567")
     assert tree.endswith("&viewStateShareKey=tree")
+
+
+def test_a_large_reproduction_fits() -> None:
+    """Six metrics in six buckets of two data sets' pictures, and the curves of all variants."""
+    buckets = [f"{low}-{low + 10}" for low in range(0, 60, 10)]
+    metrics = [f"{name}/{bucket}" for name in ("psnr", "ssim", "l1", "lpips", "clip", "l1_hole") for bucket in buckets]
+    pictures = {f"test/{data}/{bucket}": 100000 for data in ("scenes", "photos") for bucket in buckets}
+    curves = ["loss", "loss_simple", "loss_soft", "grad_norm", "lr", "lr_acda", "rms_text", "rms_frequency"]
+    tags = views(KEY, metrics, [*curves, "validation_loss"], {**pictures, "validation": 100000}, "0" * 32)
+    assert max(map(len, tags.values())) < EXPERIMENT_TAG_LENGTH

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecdm.config import read_yaml
-from ecdm.data.coco import load_image
 from ecdm.data.scores import COLUMNS
 from ecdm.lineage import Entry, flatten
 from ecdm.profiles import overlay
-from ecdm.reporting.grids import Folders, Sample, read_samples
+from ecdm.reporting.grids import Folders, masked_input, read_samples
 from ecdm.reporting.histories import read_history
+from ecdm.reporting.measured import Record, read_records
 from ecdm.reporting.records import read_rows
 from ecdm.reporting.summary import ALL_SEEDS, HEADER
-from ecdm.runs import RUNS, describe, git
+from ecdm.runs import RUNS, git
 
 Pixels = NDArray[np.uint8]
 # Metric → value; a mean stands as `psnr/10-20`, its interval beside it as `…_ci_low`, `…_ci_high`.
@@ -95,10 +95,9 @@ def score_table(paths: Sequence[Path]) -> bytes:
     return json.dumps({"columns": [*keys, "output", *metrics], "data": data}).encode()
 
 
-def previews(folder: Path) -> Iterator[tuple[int, Pixels]]:
+def previews(folder: Path) -> dict[int, Path]:
     """The validation pictures of a training run by step."""
-    for path in sorted((folder / "samples").glob("*.png")):
-        yield int(path.stem), load_image(path)
+    return {int(path.stem): path for path in sorted((folder / "samples").glob("*.png"))}
 
 
 def grid_folders(root: Path, variant: str, seed: int) -> dict[str, Folders]:
@@ -112,18 +111,15 @@ def grid_folders(root: Path, variant: str, seed: int) -> dict[str, Folders]:
     return found
 
 
-def inpainted_grids(root: Path, variant: str, seed: int) -> Iterator[tuple[str, Pixels]]:
-    """Each grid with its name; raises like `read_samples`."""
-    for name, folders in grid_folders(root, variant, seed).items():
-        yield name, _grid(read_samples(folders, SHOWN))
+def inpainted_grid(folders: Folders) -> Pixels:
+    """Three rows, a column per sample: masked input, output pasted, truth; smaller pictures stand on white.
 
-
-def _grid(samples: Sequence[Sample]) -> Pixels:
-    """Three rows, a column per sample: masked input, output pasted, truth; smaller pictures stand on white."""
+    Raises: as `read_samples`.
+    """
     columns = []
-    for sample in samples:
+    for sample in read_samples(folders, SHOWN):
         (output,) = sample.outputs.values()
-        columns.append((np.where(sample.hole[..., None], 128, sample.truth), output, sample.truth))
+        columns.append((masked_input(sample.truth, sample.hole), output, sample.truth))
     height = max(column[2].shape[0] for column in columns)
     width = max(column[2].shape[1] for column in columns)
     grid = np.full((3 * height, len(columns) * width, 3), 255, dtype=np.uint8)
@@ -145,15 +141,12 @@ def report_files(root: Path, entry: Entry) -> dict[str, bytes]:
     return found
 
 
-def recorded_hardware(root: Path, name: str) -> str | None:
-    """The hardware of the last run of a stage on this machine; None where it did not run here."""
-    path = root / RUNS / f"{name}.json"
-    if not path.is_file():
-        return None
+def completed_records(root: Path) -> dict[str, Record]:
+    """The last run on this machine of every stage, by name, where it ended well; raises ValueError."""
     try:
-        return describe(json.loads(path.read_text(encoding="utf-8"))["hardware"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a record of a stage run: {error}") from error
+        return {record.stage: record for record in read_records(root / RUNS) if record.completed}
+    except FileNotFoundError:
+        return {}
 
 
 def dataset_name(entries: Mapping[str, Entry]) -> str | None:
@@ -166,7 +159,10 @@ def dataset_name(entries: Mapping[str, Entry]) -> str | None:
 
 
 def profile_name(root: Path) -> str:
-    """The profile whose values params.yaml has, the most detailed of several; else `default`, or `custom` if edited."""
+    """The profile whose values params.yaml has, the most detailed of several.
+
+    Else `committed` where params.yaml is as in the commit, `custom` where it was edited.
+    """
     params = root / "params.yaml"
     text, matching = params.read_text(encoding="utf-8"), []
     for path in sorted((root / "profiles").glob("*.yaml")):
@@ -177,4 +173,4 @@ def profile_name(root: Path) -> str:
             continue  # made for other settings than these
     if matching:
         return max(matching)[1]
-    return "default" if git(root, "status", "--porcelain", "--", "params.yaml") == "" else "custom"
+    return "committed" if git(root, "status", "--porcelain", "--", "params.yaml") == "" else "custom"

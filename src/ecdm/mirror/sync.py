@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ecdm.address import project_of
-from ecdm.lineage import Reproduction, reproduction
+from ecdm.mirror.state import Reproduction, reproduction
 from ecdm.mirror.tree import Tree
 from ecdm.tracking import Store
+
+# How long a sync waits for another one on this machine.
+SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,18 @@ def sync(root: Path) -> Outcome:
 
     A run per stage whose files are those of the lock. Where every stage is reproduced also a run per variant and,
     above all, one for the reproduction, and views of the UI that compare the variants.
-    Raises: FileNotFoundError without dvc.lock; ValueError naming a malformed file or a store that fails; what was
-    written until then stays and is not repeated.
+    Raises: FileNotFoundError without dvc.lock; ValueError naming a malformed file, a store that fails, or another
+    sync that goes on; what was written until then stays and is not repeated.
     """
-    state = reproduction(root)
-    store = Store.connect(root)
-    # Two syncs at once would each find the same things missing.
-    with FileLock(project_of(root) / "mlflow.db.sync.lock", timeout=600):
-        tree = Tree(root, state, store)
+    path = project_of(root) / "mlflow.db.sync.lock"
+    try:
+        # Two syncs at once would each find the same things missing.
+        alone = FileLock(path).acquire(timeout=SECONDS)
+    except Timeout as error:
+        raise ValueError(f"another sync is running: {path} not free within {SECONDS:g} s") from error
+    with alone:
+        state = reproduction(root)
+        tree = Tree(root, state, Store.connect(root))
         tree.fill()
     runs = [Synced(name, tracker.run_id, tracker.written) for name, tracker in tree.runs.items()]
     return Outcome(runs, _skipped(state))

@@ -6,43 +6,36 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-from ecdm.lineage import (
-    Cell,
-    Reproduction,
-    entry_key,
-    inputs,
-    makers,
-    matrix_cell,
-    origin,
-    place,
-    settings,
-)
+from ecdm.data.coco import load_image
+from ecdm.lineage import Cell, commit_tags, entry_key, entry_params, matrix_cell, origin, place, settings
 from ecdm.mirror.contents import (
     BUILD,
     CI_LOW,
     REPORTS,
     VS_BASELINE,
     Means,
+    completed_records,
     dataset_name,
     grid_folders,
-    inpainted_grids,
+    inpainted_grid,
     mean_by_step,
     metrics_by_step,
     pooled,
     previews,
     profile_name,
     read_scores,
-    recorded_hardware,
     report_files,
     score_table,
 )
 from ecdm.mirror.notes import NOTE, Links, parent_note, stage_note, variant_note
+from ecdm.mirror.state import Reproduction, inputs, makers
 from ecdm.mirror.views import compare_query, views
 from ecdm.mlflow_run import MLflowTracker
 from ecdm.reporting.figures import COLOURS
+from ecdm.reporting.measured import Record
 from ecdm.tracking import PICTURES, Store
 
 PARENT, COLOUR = "mlflow.parentRunId", "mlflow.runColor"
@@ -80,6 +73,8 @@ class Tree:
             self._fill_parent()
         for tracker in reversed(self.runs.values()):
             tracker.close()
+        if self.state.complete:
+            self.store.tags(self._views())
 
     @property
     def parent(self) -> str:
@@ -111,6 +106,22 @@ class Tree:
         return found
 
     @cached_property
+    def means(self) -> dict[str, Means]:
+        """Means over all seeds by variant, without the references."""
+        return {name: values for name, values in pooled(self.scores).items() if name in self.variants}
+
+    @cached_property
+    def histories(self) -> dict[Cell, dict[int, dict[str, float]]]:
+        """Metrics by step of every training run whose files are those of the lock."""
+        cells = [matrix_cell(name) for name in self.state.entries if name not in self.state.stale]
+        trained = [cell for cell in cells if cell and cell.stage == "train"]
+        return {cell: metrics_by_step(self._folder(cell) / "history.csv") for cell in trained}
+
+    @cached_property
+    def records(self) -> dict[str, Record]:
+        return completed_records(self.root)
+
+    @cached_property
     def common(self) -> dict[str, str]:
         """Tags of every run: the data, and the profile where params.yaml is what was reproduced."""
         found = {"dataset": dataset_name(self.state.entries)}
@@ -124,28 +135,25 @@ class Tree:
         return origin(self.root)
 
     def _make_parent(self) -> None:
-        entries = self.state.entries
-        values = {key: value for name in entries for key, value in settings(name, entries[name], self.root).items()}
-        # These belong to a variant; the lists of all stand beside them.
-        kept = {key: value for key, value in values.items() if key not in ("variant", "seed", "sail", "acda")}
-        self._make(self.parent, self.state.key, kept, {"stage": "reproduction", **self._own}, {})
+        values = {key: value for entry in self.state.entries.values() for key, value in entry_params(entry).items()}
+        self._make(self.parent, self.state.key, values, {"stage": "reproduction", **self._own}, {})
 
     def _make_variant(self, variant: str) -> None:
         cells = self.variants[variant]
         values: dict[str, object] = {}
         for name in map(_name, cells):
             values = {**settings(name, self.state.entries[name], self.root), **values}
-        del values["seed"]
+        del values["train_seed"]
         values["seeds"] = sorted({cell.seed for cell in cells})
         key = hashlib.sha256(json.dumps([self.state.key, variant]).encode()).hexdigest()
-        tags = {"stage": "variant", "variant": variant, **self._own, **self._hardware(_name(cells[0]))}
+        tags = {"stage": "variant", "variant": variant, **self._measured(_name(cells[0])), **self._own}
         if variant in COLOURS:
             tags[COLOUR] = COLOURS[variant]
         self._make(variant, key, values, tags, self._below(self.parent))
 
     def _make_stage(self, name: str) -> None:
         entry, cell = self.state.entries[name], matrix_cell(name)
-        tags, always = place(name) | self.origin | self._hardware(name), {}
+        tags, always = {**place(name), **self._measured(name), "dvc_lock": self.origin["dvc_lock"]}, {}
         if self.state.complete:
             always = self._below(cell.variant if cell else self.parent)
             always |= {f"ecdm.reproduction.{self.state.key[:12]}": "yes", "dvc_lock": self.origin["dvc_lock"]}
@@ -159,9 +167,10 @@ class Tree:
     def _below(self, name: str) -> dict[str, str]:
         return {PARENT: self.runs[name].run_id}
 
-    def _hardware(self, stage: str) -> dict[str, str]:
-        found = recorded_hardware(self.root, stage)
-        return {"hardware": found} if found else {}
+    def _measured(self, stage: str) -> dict[str, str]:
+        """Tags of the machine and the commit that a stage ran on; none where it did not run here."""
+        record = self.records.get(stage)
+        return {"hardware": record.hardware, **commit_tags(record.commit)} if record else {}
 
     def _make(
         self, name: str, key: str, params: Mapping[str, object], tags: Mapping[str, str], always: Mapping[str, str]
@@ -177,17 +186,15 @@ class Tree:
         tracker.inputs(inputs(entry, self.made), "training" if cell and cell.stage == "train" else "evaluation")
         files, tables = report_files(self.root, entry), []
         if cell and cell.stage == "train":
-            folder = self._folder(cell)
-            for step, values in metrics_by_step(folder / "history.csv").items():
+            for step, values in self.histories[cell].items():
                 tracker.metrics(values, step)
-            for step, picture in previews(folder):
-                tracker.image(PICTURES, picture, step)
-            tracker.summary(self.scores.get((cell.variant, str(cell.seed)), {}))
+            self._show_previews(tracker, cell)
         elif cell and cell.stage == "evaluate":
+            # Its key covers the weights, the outputs and the scores; that of the training run only the first.
+            tracker.summary(self.scores.get((cell.variant, str(cell.seed)), {}))
             files[TABLE], tables = score_table(self._score_files([cell])), [TABLE]
         elif cell and cell.stage == "generate":
-            for key, grid in inpainted_grids(self.root, cell.variant, cell.seed):
-                tracker.image(key, grid, 0)
+            self._show_grids(tracker, cell, 0)
         elif name == "reference":
             tracker.summary(dict(self._reference_means()))
         tracker.files(files, tables)
@@ -199,15 +206,13 @@ class Tree:
     def _fill_variant(self, variant: str) -> None:
         cells, tracker = self.variants[variant], self.runs[variant]
         seeds = [cell for cell in cells if cell.stage == "train"]
-        history = mean_by_step([metrics_by_step(self._folder(cell) / "history.csv") for cell in seeds])
+        history = mean_by_step([self.histories[cell] for cell in seeds])
         for step, values in history.items():
             tracker.metrics(values, step)
-        means = pooled(self.scores).get(variant, {})
+        means = self.means.get(variant, {})
         tracker.summary(means)
-        for step, picture in previews(self._folder(seeds[0])):
-            tracker.image(PICTURES, picture, step)
-        for key, grid in inpainted_grids(self.root, variant, seeds[0].seed):
-            tracker.image(key, grid, max(history))
+        self._show_previews(tracker, seeds[0])
+        self._show_grids(tracker, seeds[0], max(history))
         if scored := self._score_files([cell for cell in cells if cell.stage == "evaluate"]):
             tracker.files({TABLE: score_table(scored)}, [TABLE])
         for cell in cells:
@@ -221,22 +226,26 @@ class Tree:
             files |= report_files(self.root, entry)
             tracker.inputs([data for data in inputs(entry, self.made) if data.name.startswith("data")], "evaluation")
         tracker.files(files)
-        means = {name: values for name, values in pooled(self.scores).items() if name in self.variants}
         query = compare_query(self.state.key)
-        tracker.tags({NOTE: parent_note(entries, means, self.links, query)})
-        self.store.tags(self._views(means))
+        tracker.tags({NOTE: parent_note(entries, self.means, self.links, query)})
 
-    def _views(self, means: Mapping[str, Means]) -> dict[str, str]:
-        names = [name for values in means.values() for name in values if f"{name}{CI_LOW}" in values]
+    def _show_previews(self, tracker: MLflowTracker, cell: Cell) -> None:
+        for step, path in previews(self._folder(cell)).items():
+            tracker.image(PICTURES, partial(load_image, path), step)
+
+    def _show_grids(self, tracker: MLflowTracker, cell: Cell, step: int) -> None:
+        for key, folders in grid_folders(self.root, cell.variant, cell.seed).items():
+            tracker.image(key, partial(inpainted_grid, folders), step)
+
+    def _views(self) -> dict[str, str]:
+        names = [name for values in self.means.values() for name in values if f"{name}{CI_LOW}" in values]
         shown = [name for name in dict.fromkeys(names) if not name.startswith(VS_BASELINE)]
         curves: list[str] = []
         pictures: dict[str, int] = {}
-        for cell in filter(None, map(matrix_cell, self.state.entries)):
-            if cell.stage == "train":
-                history = metrics_by_step(self._folder(cell) / "history.csv")
-                curves += [name for values in history.values() for name in values]
-                keys = grid_folders(self.root, cell.variant, cell.seed)
-                pictures |= dict.fromkeys((*keys, PICTURES), max(history))
+        for cell, history in self.histories.items():
+            curves += [name for values in history.values() for name in values]
+            keys = grid_folders(self.root, cell.variant, cell.seed)
+            pictures |= dict.fromkeys((*keys, PICTURES), max(history))
         first = self.runs["baseline"].run_id if "baseline" in self.variants else None
         return views(self.state.key, shown, list(dict.fromkeys(curves)), pictures, first)
 

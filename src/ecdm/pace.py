@@ -10,16 +10,17 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 
 from ecdm.config import Train
-from ecdm.training.experiment import Live
+from ecdm.tracker import Tracker
 
 
 class Paced:
     """Hands everything on to `live` and adds `images_per_second` of all processes, measured between two reports.
 
-    Pictures take time of their own, so the stretch before a report that came with one is not counted.
+    Reporting itself is not counted, nor is the stretch before a report that came with a picture, for pictures take
+    time of their own. Loading the data and saving checkpoints are.
     """
 
-    def __init__(self, live: Live, settings: Train) -> None:
+    def __init__(self, live: Tracker, settings: Train) -> None:
         self.live = live
         self.images = settings.batch * settings.accumulation * PartialState().num_processes
         self.last: tuple[int, float] | None = None
@@ -31,8 +32,8 @@ class Paced:
         if self.last and not self.interrupted and now > self.last[1]:
             speed = (step - self.last[0]) * self.images / (now - self.last[1])
             values = {**values, "images_per_second": speed}
-        self.last, self.interrupted = (step, now), False
         self.live.metrics(values, step)
+        self.last, self.interrupted = (step, time.perf_counter()), False
 
     def image(self, key: str, image: NDArray[np.uint8], step: int) -> None:
         """A picture at a training step."""
