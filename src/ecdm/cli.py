@@ -11,16 +11,20 @@ from ecdm.commands import app, inpaint, report, settings, study, tracking
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
-    0: done. 1: `profile --check` found a difference. 2: bad input or a missing file, told in one line.
+    0: done. 1: `profile --check` found a difference. 2: bad input or a file that cannot be read or written, told in
+    one line. 130: interrupted.
     """
     options = _parser().parse_args(argv)
     try:
         return int(options.command(options))
-    except (ValueError, FileNotFoundError) as error:
-        missing = error.filename if isinstance(error, FileNotFoundError) else None
-        text = f"{missing}: no such file" if missing else str(error)
+    except (ValueError, OSError) as error:
+        named = isinstance(error, OSError) and error.filename
+        what = "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror) if named else ""
+        text = f"{error.filename}: {what}" if named else str(error)
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -85,6 +85,16 @@ def test_weights_of_a_branch_that_do_not_fit_are_named(parts: Any, tmp_path: Pat
         load_branch(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("branch.json", "{}"), ("acda/config.json", "{"), ("acda/config.json", "{}")]
+)
+def test_settings_that_cannot_be_read_name_their_file(parts: Any, tmp_path: Path, name: str, text: str) -> None:
+    start_branch(parts, IMAGE, 0).save(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=rf"^{tmp_path / name}: cannot be read"):
+        load_branch(tmp_path)
+
+
 def test_the_seed_decides_the_new_weights_and_nothing_else(parts: Any) -> None:
     state = torch.get_rng_state()
     first, again, other = (start_branch(parts, IMAGE, seed) for seed in (0, 0, 1))
@@ -107,7 +117,7 @@ def test_the_branch_is_a_copy_of_the_foundations(parts: Any) -> None:
     assert isinstance(next(iter(parts.controlnet_inpaint.attn_processors.values())), AttnProcessor2_0)
 
 
-def test_what_starts_from_zero_has_its_own_learning_rate(parts: Any) -> None:
+def test_the_last_layer_and_the_projections_have_a_learning_rate_of_their_own(parts: Any) -> None:
     branch = start_branch(parts, IMAGE, 0)
     assert branch.acda is not None
     groups = branch.groups(1e-4, 5e-3)

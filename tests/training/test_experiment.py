@@ -242,6 +242,11 @@ def test_history_and_probe_are_those_of_the_variant(tree: Path, variant: str) ->
         assert branch.acda is None
         return
     assert branch.acda is not None
+    rates = [{row["step"]: float(row["value"]) for row in rows if row["name"] == name} for name in ("lr", "lr_acda")]
+    params = load_params()
+    assert {step: rate * params.acda.lr / params.train.lr for step, rate in rates[0].items()} == pytest.approx(
+        rates[1], rel=1e-4
+    )
     # One value for every validation image.
     assert len(probe["own"]) == len(probe["other"]) == 3
     assert min(probe["rms_text"], probe["rms_frequency"]) > 0

@@ -217,7 +217,7 @@ def test_the_history_holds_what_belongs_to_the_variant(make_run: Make, variant: 
     found = by_name(history)
     expected = {"loss", "loss_simple", "grad_norm", "lr", "validation_loss"}
     expected |= {"loss_soft"} if variant in ("sail", "ours") else set()
-    expected |= {"rms_text", "rms_frequency"} if variant in ("acda", "ours") else set()
+    expected |= {"rms_text", "rms_frequency", "lr_acda"} if variant in ("acda", "ours") else set()
     assert found.keys() == expected
     assert list(found["loss"]) == [1, 3, 5]
     assert list(found["validation_loss"]) == [3, 5]
@@ -237,8 +237,9 @@ def test_the_learning_rate_rises_and_stays_or_falls_along_a_cosine(make_run: Mak
         "constant": [1 / 3, 2 / 3, 1, 1, 1, 1],
         "cosine": [1 / 3, 2 / 3, 1, *((1 + math.cos(math.pi * k / 4)) / 2 for k in (1, 2, 3))],
     }
-    found = by_name(train(run, Callbacks(lambda step, values: None, lambda step, branch: None)))["lr"]
-    assert list(found.values()) == pytest.approx([1e-3 * share for share in shares[schedule]])
+    found = by_name(train(run, Callbacks(lambda step, values: None, lambda step, branch: None)))
+    for name, peak in (("lr", 1e-3), ("lr_acda", run.acda_lr)):
+        assert list(found[name].values()) == pytest.approx([peak * share for share in shares[schedule]])
 
 
 def nothing(loss: Tensor) -> Tensor:

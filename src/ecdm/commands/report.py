@@ -49,7 +49,7 @@ def timing_table(folder: Path, since: Path | None = None) -> str:
     if not found:
         return "no stage had to run: what changed came from DVC's cache"
     width = max(len(record.stage) for record in found)
-    lines = [f"{'stage':<{width}}  {'started (UTC)':<16}  {'seconds':>9}  {'peak MB':>7}"]
+    lines = [f"{'stage':<{width}}  {'started (UTC)':<16}  {'seconds':>9}  {'peak MiB':>8}"]
     for record in found:
         note, start = "" if record.completed else "  failed", record.started.replace("T", " ")[:16]
         lines.append(f"{record.stage:<{width}}  {start}  {record.seconds:>9.1f}  {record.memory:>7.0f}{note}")

@@ -21,6 +21,8 @@ from ecdm.numerics.frequency import frequency_features
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 # Initial weight of the phase beside the amplitude's: in most bins the phase is noise.
 PHASE = 0.3
+# Keeps the mean square of normal inputs through a convolution and SiLU: 1 / sqrt(E[silu(x)^2]), x standard normal.
+SILU_GAIN = 1.677
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class AcdaConfig:
 class FrequencyEncoder(nn.Module):
     """Amplitude and phase (b, 2c, h, w) in [−1, 1] → tokens (b, h·w / 4ⁿ, width) by n stride-2 convolutions.
 
-    The last convolution starts at zero, so that the second attention term does too. The others start at He's scale,
-    which keeps what differs between images through the layers, and without a bias, so that an empty spectrum
-    (amplitude −1, phase 0) gives nothing.
+    The last convolution starts at zero, so that the second attention term does too. The others start at the scale that
+    keeps a signal's size through SiLU, so that what differs between images survives the layers, and without a bias,
+    so that an empty spectrum (amplitude −1, phase 0) gives nothing.
     """
 
     def __init__(self, channels: int, width: int, downsamplings: int) -> None:
@@ -52,7 +54,8 @@ class FrequencyEncoder(nn.Module):
         self.body = nn.Sequential(*layers)
         for layer in self.body:
             if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+                layer.weight.data *= SILU_GAIN
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         with torch.no_grad():
             self.body[0].weight[:, channels:] *= PHASE  # type: ignore[operator, index]
@@ -164,7 +167,11 @@ class Acda(nn.Module):
         for name in (CONFIG, WEIGHTS):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name}: missing; the branch was trained with ACDA and needs it")
-        module = cls(AcdaConfig(**json.loads((folder / CONFIG).read_text(encoding="utf-8"))), branch)
+        try:
+            config = AcdaConfig(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{folder / CONFIG}: cannot be read as ACDA's settings: {error}") from error
+        module = cls(config, branch)
         try:
             module.load_state_dict(load_file(folder / WEIGHTS))
         except (SafetensorError, RuntimeError) as error:

@@ -43,16 +43,17 @@ class Branch(nn.Module):
         return Residuals(tuple(down), middle)
 
     def groups(self, lr: float, acda_lr: float) -> list[dict[str, Any]]:
-        """Optimiser groups: the ControlNet and the frequency encoder's body, and what has to grow from zero.
+        """Optimiser groups: ControlNet and frequency encoder's body at `lr`; its last layer, k' and v' at `acda_lr`.
 
-        At the second group's rate the body's activations drift until the tokens of all images are alike.
+        The second term has to grow from zero. The body does not: at rates that are good for the others its
+        activations drifted until the tokens of all images were alike.
         """
         trained = list(self.controlnet.parameters())
         if self.acda is None:
             return [{"params": trained, "lr": lr}]
         trained += self.acda.encoder.body.parameters()
-        growing = nn.ModuleList([self.acda.encoder.last, self.acda.to_k, self.acda.to_v])
-        return [{"params": trained, "lr": lr}, {"params": list(growing.parameters()), "lr": acda_lr}]
+        fast = nn.ModuleList([self.acda.encoder.last, self.acda.to_k, self.acda.to_v])
+        return [{"params": trained, "lr": lr}, {"params": list(fast.parameters()), "lr": acda_lr}]
 
     def record(self, on: bool) -> None:
         """Switch the measuring of both attention terms on or off."""
@@ -101,7 +102,12 @@ def load_branch(folder: Path) -> Branch:
     """
     if not (folder / INDEX).is_file():
         raise FileNotFoundError(f"{folder / INDEX}: no such file, expected a trained branch")
-    with_acda = json.loads((folder / INDEX).read_text(encoding="utf-8"))["acda"]
+    try:
+        with_acda = json.loads((folder / INDEX).read_text(encoding="utf-8"))["acda"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder / INDEX}: cannot be read, expected whether the branch has ACDA: {error!r}"
+        ) from error
     controlnet = load_network(folder / "controlnet", ControlNetModel)
     branch = Branch(controlnet, Acda.load(folder / "acda", controlnet) if with_acda else None)
     return branch.requires_grad_(False).eval()

@@ -120,6 +120,8 @@ def _step(run: Run, accelerator: Accelerator, wrapped: Any, optimiser: Any, step
     }
     if run.objective.sail is not None:
         row["loss_soft"] = _mean([r.soft for r in rows])
+    if run.branch.processors:
+        row["lr_acda"] = optimiser.param_groups[1]["lr"]
     if run.branch.processors and step % settings.log_every == 0:
         row["rms_text"], row["rms_frequency"] = run.branch.rms()
     return row
