@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,18 +16,10 @@ import pytest
 from browser import PHONE, browser_page
 from PIL import Image
 from playwright.sync_api import Locator, Page
+from servers import free_port
 
 from ecdm.models.branch import start_branch
 
-COMMAND = """\
-import argparse, sys
-from ecdm.commands import app
-parser = argparse.ArgumentParser()
-app.register(parser.add_subparsers())
-options = parser.parse_args(sys.argv[1:])
-raise SystemExit(options.command(options))
-"""
-SOURCE = Path(__file__).parents[1] / "src"
 RUNS = {"ours-0": True, "baseline-0": False}
 
 
@@ -39,12 +29,9 @@ def address(tree: Path, parts: Any) -> Iterator[str]:
     for name, acda in RUNS.items():
         branch = start_branch(parts, branch_case.IMAGE if acda else None, 0)
         (branch_case.randomised(branch) if acda else branch).save(tree / "build" / "train" / name / "weights")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-c", COMMAND, "app", "--port", str(port)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+    port = free_port()
+    command = [sys.executable, "-m", "ecdm.cli", "app", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:
             line = server.stdout.readline()
@@ -68,6 +55,13 @@ def paint(page: Page) -> None:
     for step in range(1, 9):
         page.mouse.move(x - 40 + 10 * step, y)
     page.mouse.up()
+
+
+def sample(page: Page, steps: str, guidance: str) -> None:
+    """Start with settings; left empty, they are those of the small project: 3 and 3."""
+    page.get_by_label("Steps", exact=True).fill(steps)
+    page.get_by_label("Guidance", exact=True).fill(guidance)
+    page.locator("#start").click()
 
 
 def results(page: Page, seed: int) -> list[Any]:
@@ -101,7 +95,10 @@ def test_a_painted_mask_is_inpainted_end_to_end(address: str, tmp_path: Path) ->
         start.click()
         page.get_by_text("Type what should be in the painted part").wait_for()
         page.locator("#prompt textarea").fill("a red circle")
-        start.click()
+        page.get_by_text("Sampling", exact=True).click()
+        sample(page, "many", "")
+        page.get_by_text("Steps: found many, expected a number").wait_for()
+        sample(page, "", "")
         first = results(page, 0)
         page.locator("#new-seed").click()
         page.wait_for_function("document.querySelector('#seed input').value != '0'")
@@ -109,17 +106,21 @@ def test_a_painted_mask_is_inpainted_end_to_end(address: str, tmp_path: Path) ->
         start.click()
         second = results(page, seed)
         page.locator("#seed input").fill("0")
-        start.click()
+        sample(page, "3", "3")
         again = results(page, 0)
+        page.locator("#seed input").fill(str(seed))
+        sample(page, "101", "15.5")
+        beyond = results(page, seed)
     changed = [(image != upload).any(axis=2) for image in first]
     for mask in changed:
         rows = mask.any(axis=1).nonzero()[0]
         assert len(rows) > 3
         assert 10 < rows[0] <= rows[-1] < 50
     assert not np.array_equal(*first)
-    for one, two, three in zip(first, second, again, strict=True):
+    for one, two, three, four in zip(first, second, again, beyond, strict=True):
         assert np.array_equal(one, three)
         assert not np.array_equal(one, two)
+        assert not np.array_equal(two, four)
     assert seen.strangers == []
     assert seen.errors == []
 

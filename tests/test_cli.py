@@ -83,10 +83,22 @@ def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().err.startswith("error: params.yaml: found neither in ")
 
 
-def test_sync_needs_a_lock(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sync"]) == 2
-    assert capsys.readouterr().err == f"error: {project / 'dvc.lock'}: no such file; run `dvc repro` first\n"
-    assert not (project / "mlflow.db").exists()
+def test_files_that_cannot_be_read_are_told_in_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "file").touch()
+    assert main(["timing", "--since", str(project / "file" / "mark")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: {project / 'file' / 'mark'}: Not a directory"
+
+
+def test_an_interrupted_command_says_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ecdm.config.load_params", interrupted)
+    assert main(["check"]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_timing_lists_the_stages_in_order(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,12 +114,13 @@ def test_timing_lists_the_stages_in_order(project: Path, capsys: pytest.CaptureF
     assert main(["timing"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [
-        ["stage", "started", "(UTC)", "seconds", "peak", "MB"],
+        ["stage", "started", "(UTC)", "seconds", "peak", "MiB"],
         ["prepare", "2030-01-02", "03:00", "10.0", "300"],
         ["train@baseline-0", "2030-01-02", "03:04", "65.2", "1200"],
         ["gates", "2030-01-02", "04:00", "1.0", "200", "failed"],
         ["-" * len(lines[0])],
         ["total", "76.2", "1200"],
+        ["elapsed", "3601.0"],
     ]
     assert max(map(len, lines)) <= 80
 
@@ -129,7 +142,7 @@ def test_timing_since_a_file_leaves_out_older_stages(project: Path, capsys: pyte
     assert main(["timing", "--since", str(mark)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ["report", "-" * len(lines[0])]
-    assert lines[-1].split() == ["total", "10.0", "300"]
+    assert [line.split() for line in lines[-2:]] == [["total", "10.0", "300"], ["elapsed", "10.0"]]
 
     os.utime(mark, ns=(0, 1_001))
     assert main(["timing", "--since", str(mark)]) == 0

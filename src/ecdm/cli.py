@@ -18,13 +18,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except (ValueError, OSError) as error:
-        named = isinstance(error, OSError) and error.filename
-        what = "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror) if named else ""
-        text = f"{error.filename}: {what}" if named else str(error)
-        print(f"error: {' '.join(text.split())}", file=sys.stderr)
+        print(f"error: {' '.join(_text(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _text(error: ValueError | OSError) -> str:
+    if not isinstance(error, OSError) or not error.filename:
+        return str(error)
+    return f"{error.filename}: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from servers import free_port
 
+from ecdm.cli import main
 from ecdm.commands import app
-
-
-def run(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    app.register(parser.add_subparsers())
-    options = parser.parse_args(["app", *arguments])
-    return int(options.command(options))
 
 
 @pytest.fixture(autouse=True)
@@ -44,34 +39,53 @@ def test_all_runs_are_offered_in_the_ablations_order(project: Path) -> None:
 
 
 def test_named_models_are_offered_instead(project: Path) -> None:
-    assert app._models(["a/x", "b/y/"], project) == {"x": Path("a/x"), "y": Path("b/y")}
-    with pytest.raises(ValueError, match="two models of one name"):
-        app._models(["a/x", "b/x"], project)
+    a, b, c = (Path(name) for name in ("a/x", "b/x", "b/y"))
+    for folder in (a, b, c):
+        folder.mkdir(parents=True)
+        (folder / "model_index.json").touch()
+    assert app._models([a, c], project) == {"x": a, "y": c}
+    assert app._models([a, b, c], project) == {"a/x": a, "b/x": b, "y": c}
+    with pytest.raises(ValueError, match="found one folder twice"):
+        app._models([a, Path("b/../a/x")], project)
 
 
-def test_what_cannot_start_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="--port: found 0"):
-        run("--port", "0")
+def fault(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The line that the command ends with."""
+    assert main(["app", "--port", str(free_port()), *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_what_cannot_start_is_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fault(capsys, "--port", "0") == "error: --port: found 0, expected 1 to 65535"
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        with pytest.raises(ValueError, match=f"--port: found {port} on 127.0.0.1 in use"):
-            run("--port", port)
-    monkeypatch.delitem(sys.modules, "ecdm.serving.app")
+        assert fault(capsys, "--port", port).startswith(f"error: --port: found {port} on 127.0.0.1 in use")
+    assert fault(capsys, "--model", "nowhere") == "error: nowhere: no such folder, expected a model"
+    assert fault(capsys, "--model", ".").startswith("error: .: found neither model_index.json nor branch.json")
+    assert fault(capsys, "--device", "abacus").startswith("error: --device: found 'abacus', expected one that works")
+    monkeypatch.delitem(sys.modules, "ecdm.serving.app", raising=False)
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ValueError, match=r"\.\[app\]"):
-        run()
+    assert fault(capsys).endswith("-e '.[app]'")
     (project / "params.yaml").unlink()
-    with pytest.raises(FileNotFoundError, match=r"params\.yaml"):
-        run()
+    assert fault(capsys).startswith("error: params.yaml: found neither in")
 
 
-def test_a_project_without_runs_is_told(project: Path) -> None:
+def test_a_project_without_runs_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in project.rglob("branch.json"):
         path.unlink()
-    with pytest.raises(FileNotFoundError, match="found no trained run"):
-        run()
+    assert "found no trained run" in fault(capsys)
+
+
+def test_the_real_command() -> None:
+    command = [sys.executable, "-m", "ecdm.cli", "app", "--port", str(free_port()), "--model", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: nowhere: no such folder, expected a model\n"
 
 
 def test_what_is_painted_is_the_hole() -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def command_lines() -> bytes:
+    """What everybody on the machine can read of its processes."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # gone in the meantime
+            found.append(path.read_bytes().replace(b"\0", b" "))
+    return b"\n".join(found)
+
+
 def test_sync_says_what_it_wrote(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -47,7 +57,8 @@ def test_sync_says_what_it_wrote(
 
 def test_sync_before_a_reproduction(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sync"]) == 2
-    assert capsys.readouterr().err.endswith("dvc.lock: no such file; run `dvc repro` first\n")
+    assert capsys.readouterr().err == f"error: {project / 'dvc.lock'}: no such file; run `dvc repro` first\n"
+    assert not (project / "mlflow.db").exists()
 
 
 def test_ui_refuses_a_taken_port(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,6 +94,11 @@ def test_ui_serves_the_local_store_and_ends_cleanly(project: Path) -> None:
     assert re.fullmatch(rf"{runs}&viewStateShareKey=tree  all runs as a tree\n", next(lines))
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=300) as page:
         assert b"MLflow" in page.read()
+    experiment = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get?experiment_id={store.experiment_id}"
+    with urllib.request.urlopen(experiment, timeout=300) as answer:
+        assert b"0123456789" in answer.read()
+    assert b"mlflow server" in command_lines()
+    assert b"mlflow.db" not in command_lines()
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait() == 0
     with socket.socket() as probe, pytest.raises(ConnectionRefusedError):

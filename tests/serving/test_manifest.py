@@ -61,9 +61,11 @@ def test_a_bad_line_is_named(folder: Path, row: Any, message: str) -> None:
         read(folder, GOOD, row)
 
 
-def test_an_empty_or_binary_manifest_is_refused(folder: Path) -> None:
+def test_what_is_no_manifest_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="found no lines"):
         read(folder, "")
+    with pytest.raises(ValueError, match="images: found a folder, expected a file of JSON lines"):
+        read_manifest(folder / "images", folder, folder, 0)
     (folder / "list.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="expected UTF-8"):
         read_manifest(folder / "list.jsonl", folder, folder, 0)

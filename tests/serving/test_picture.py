@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -209,6 +210,15 @@ def test_files_that_are_no_pictures_are_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(module, "LIMIT", 1599)
     with pytest.raises(ValueError, match=r"large\.png: found 40x40 px, expected at most 1,599 pixels"):
         load_picture(tmp_path / "large.png")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_16_bits_are_refused(tmp_path: Path, channels: int) -> None:
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), np.full((4, 4, channels), 40000, np.uint16))
+    for load in (load_picture, lambda file: load_hole(file, Picture(noise(4, 4)))):
+        with pytest.raises(ValueError, match=r"deep\.png: found pixels of mode RGBA?;16B, expected 8 bits per channel"):
+            load(path)
 
 
 def test_bombs_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:

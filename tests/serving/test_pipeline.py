@@ -15,11 +15,11 @@ from diffusers import ControlNetModel, DiffusionPipeline, StableDiffusionControl
 from PIL import Image
 
 from ecdm.config import Generate
-from ecdm.data.dataset import Batch
+from ecdm.data.coco import read_split
+from ecdm.evaluation.generate import generate, jobs
+from ecdm.methods.base import generator_for
 from ecdm.methods.ours import variant
 from ecdm.models.branch import Branch, start_branch
-from ecdm.numerics.metrics import to_uint8
-from ecdm.numerics.samplers import paste
 from ecdm.serving.pipeline import FROZEN, InpaintPipeline
 
 SETTINGS = Generate(sampler="ddim", steps=3, guidance=2.0, eta=1.0, batch=4)
@@ -68,17 +68,23 @@ def seeds(count: int = 2) -> list[torch.Generator]:
 
 
 @pytest.mark.parametrize("acda", [True, False])
-def test_it_gives_the_stages_very_images(parts: Any, acda: bool) -> None:
-    images, masks = arrays()
-    tensors = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    batch = Batch(tensors, torch.from_numpy(masks)[:, None].float(), PROMPTS, [1, 2])
+def test_it_gives_the_stages_very_images(parts: Any, made_tree: Path, tmp_path: Path, acda: bool) -> None:
+    data, masks, key = made_tree / "data", made_tree / "build" / "masks", ("scenes", "50-60")
     method = variant("ours", parts, branch_of(parts, acda).requires_grad_(False).eval(), SETTINGS)
-    raw = to_uint8(method.inpaint(batch, seeds()))
-    expected = paste(raw, to_uint8(tensors), batch.masks).permute(0, 2, 3, 1).numpy()
-    found = make(parts, acda)(PROMPTS, list(images), list(masks), generator=seeds()).images
-    assert np.array_equal(np.stack([np.asarray(image) for image in found]), expected)
-    assert np.array_equal(expected[~masks], images[~masks])
-    assert not np.array_equal(expected[masks], images[masks])
+    generate(method, jobs([key[0]], [key[1]], data, masks), tmp_path, 5, SETTINGS.batch)
+    written = tmp_path.joinpath(*key)
+    rows = json.loads((written / "manifest.json").read_text())["images"]
+    names = {entry.id: entry.file_name for entry in read_split(data / "scenes", "test")}
+    images = [Image.open(data / "scenes" / "test" / names[row["id"]]) for row in rows]
+    holes = [Image.open(masks.joinpath(*key, row["file"])) for row in rows]
+    generators = [generator_for(5, *key, row["id"]) for row in rows]
+    found = make(parts, acda)([row["caption"] for row in rows], images, holes, generator=generators).images
+    assert len(found) == 3
+    for row, image, before, hole in zip(rows, found, images, holes, strict=True):
+        expected, known = np.array(Image.open(written / "pasted" / row["file"])), np.array(hole) == 0
+        assert np.array_equal(np.array(image), expected)
+        assert np.array_equal(expected[known], np.array(before)[known])
+        assert not np.array_equal(expected[~known], np.array(before)[~known])
 
 
 def test_all_forms_of_input_and_output_agree(ours: InpaintPipeline) -> None:
@@ -145,8 +151,23 @@ def test_bad_arguments_are_named(ours: InpaintPipeline, options: dict[str, Any],
         ours(**{**arguments, **options})
 
 
-def test_it_moves_to_devices_in_float32_only(ours: InpaintPipeline) -> None:
-    assert ours.to("cpu") is ours
+def test_all_of_it_moves_to_devices(saved: Path) -> None:
+    fresh = InpaintPipeline.from_pretrained(saved)
+    assert fresh.to("meta") is fresh
+    assert fresh.device.type == "meta"
+    for name, part in fresh.components.items():
+        if isinstance(part, torch.nn.Module):
+            found = {tensor.device.type for tensor in (*part.parameters(), *part.buffers())}
+            assert found == {"meta"}, name
+
+
+def test_how_it_samples_must_be_said(parts: Any) -> None:
+    frozen = {name: getattr(parts, name) for name in FROZEN}
+    with pytest.raises(ValueError, match="steps"):
+        InpaintPipeline(**frozen, controlnet=branch_of(parts, False).controlnet, sampler="ddim", eta=0.0, guidance=1.0)
+
+
+def test_it_samples_in_float32_only(ours: InpaintPipeline) -> None:
     with pytest.raises(ValueError, match=r"found torch\.float16, expected torch\.float32"):
         ours.to(torch.float16)  # type: ignore[arg-type]
 

@@ -1,1 +1,1 @@
-"""Subcommands of `ecdm` that use a trained model, one module each."""
+"""The subcommands of `ecdm`, and what several of them share."""

@@ -6,13 +6,16 @@ import argparse
 import os
 import signal
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ecdm.commands.device import add_device, find_device
+from ecdm.commands.ports import HOST, require_free
 
 if TYPE_CHECKING:
     from ecdm.serving.app import Example
 
-HOST = "127.0.0.1"
 EXAMPLES = {"photos": 5, "scenes": 5}
 # Read by the libraries when they are imported: no usage reports, no look-ups.
 QUIET = {
@@ -30,21 +33,20 @@ def register(commands: Any) -> None:
         "--model",
         action="append",
         default=[],
-        metavar="MODEL",
-        help="an exported folder, build/train/<run>, or models:/NAME@alias; may be repeated "
-        "(default: all runs in build/train)",
+        type=Path,
+        help="an exported folder, or build/train/<run>; may be repeated (default: all runs in build/train)",
     )
     parser.add_argument("--port", type=int, default=7860, help="on this machine (default: 7860)")
+    add_device(parser)
     parser.set_defaults(command=app)
 
 
 def app(options: argparse.Namespace) -> int:
     """Serve the page on the loopback address until interrupted; returns the exit code."""
-    if not 0 < options.port < 65536:
-        raise ValueError(f"--port: found {options.port}, expected 1 to 65535")
+    require_free(options.port)
     os.environ.update(QUIET)
     root = _project(options.model)
-    models = _models(options.model, root)
+    models, device = _models(options.model, root), find_device(options.device)
     try:
         from ecdm.serving.app import CSS, build_app, theme
     except ModuleNotFoundError as error:
@@ -53,15 +55,12 @@ def app(options: argparse.Namespace) -> int:
         raise ValueError("the page needs the package gradio: python -m pip install -e '.[app]'") from error
     with tempfile.TemporaryDirectory(prefix="ecdm-app-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
-        page = build_app(models, _examples(root), _settings(root))
-        try:
-            page.queue(max_size=16).launch(
-                server_name=HOST, server_port=options.port, share=False, quiet=True, prevent_thread_lock=True,
-                show_error=True, footer_links=[], max_file_size="100mb", ssr_mode=False, pwa=False, mcp_server=False,
-                enable_monitoring=False, run_history=False, theme=theme(), css=CSS,
-            )  # fmt: skip
-        except OSError as error:
-            raise ValueError(f"--port: found {options.port} on {HOST} in use, expected a free one") from error
+        page = build_app(models, _examples(root), device)
+        page.queue(max_size=16).launch(
+            server_name=HOST, server_port=options.port, share=False, quiet=True, prevent_thread_lock=True,
+            show_error=True, footer_links=[], max_file_size="100mb", ssr_mode=False, pwa=False, mcp_server=False,
+            enable_monitoring=False, run_history=False, theme=theme(), css=CSS,
+        )  # fmt: skip
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         print(f"Inpainting: http://{HOST}:{options.port}  (Ctrl-C ends it)", flush=True)
         try:
@@ -73,27 +72,33 @@ def app(options: argparse.Namespace) -> int:
     return 0
 
 
-def _project(names: list[str]) -> Path:
-    """The project that runs, examples and settings come from; models that are named need none of it."""
+def _project(named: list[Path]) -> Path:
+    """The project that runs and examples come from; models that are named need none of it."""
     from ecdm.root import find_root
 
     try:
         return find_root()
     except FileNotFoundError:
-        if names:
+        if named:
             return Path.cwd()
         raise
 
 
-def _models(names: list[str], root: Path) -> dict[str, Path]:
-    """Name on the page → folder."""
-    from ecdm.commands.inpaint import model_folder
+def _models(named: list[Path], root: Path) -> dict[str, Path]:
+    """Name on the page → folder; models whose folders are called the same have the whole path for a name."""
+    if named:
+        from ecdm.serving.export import find_weights
 
-    if names:
-        folders = {_label(name): model_folder(name) for name in names}
-        if len(folders) < len(names):
-            raise ValueError("--model: found two models of one name, expected names that differ")
-        return folders
+        for folder in named:
+            find_weights(folder)
+        places = [folder.resolve() for folder in named]
+        if len(set(places)) < len(places):
+            raise ValueError("--model: found one folder twice, expected folders that differ")
+        names = Counter(place.name for place in places)
+        return {
+            place.name if names[place.name] == 1 else str(folder): folder
+            for place, folder in zip(places, named, strict=True)
+        }
     folder = root / "build" / "train"
     runs = [path.parents[1] for path in folder.glob("*/weights/branch.json")]
     if not runs:
@@ -109,12 +114,6 @@ def _rank(run: Path) -> tuple[int, str]:
     return order.index(variant) if variant in order else len(order), run.name
 
 
-def _label(name: str) -> str:
-    from ecdm.commands.inpaint import REGISTRY
-
-    return name.removeprefix(REGISTRY) if name.startswith(REGISTRY) else Path(name).resolve().name
-
-
 def _examples(root: Path) -> list[Example]:
     """A few held-out pictures of the project, where it has them."""
     from ecdm.data.coco import captions_file, load_image, read_split
@@ -127,11 +126,3 @@ def _examples(root: Path) -> list[Example]:
             rows = read_split(folder, "test")[:count]
             found += [Example(load_image(folder / "test" / row.file_name), row.captions[0]) for row in rows]
     return found
-
-
-def _settings(root: Path) -> Any:
-    from ecdm.config import load_params
-    from ecdm.serving.export import PARAMS
-    from ecdm.serving.pipeline import DEFAULT
-
-    return load_params(root / PARAMS).generate if (root / PARAMS).is_file() else DEFAULT

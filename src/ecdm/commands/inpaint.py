@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecdm.commands.device import add_device, find_device
+
 if TYPE_CHECKING:
     from ecdm.serving.manifest import Task
-
-REGISTRY = "models:/"
 
 
 def register(commands: Any) -> None:
@@ -18,25 +19,30 @@ def register(commands: Any) -> None:
     parser.add_argument("image", type=Path, metavar="IMAGE", help="a picture; with --manifest the pictures' folder")
     parser.add_argument("mask", type=Path, metavar="MASK", help="white is hole; with --manifest the masks' folder")
     parser.add_argument("--prompt", help="what to fill in")
-    parser.add_argument("--model", required=True, help="an exported folder, build/train/<run>, or models:/NAME@alias")
+    parser.add_argument("--model", required=True, type=Path, help="an exported folder, or build/train/<run>")
     parser.add_argument("--out", required=True, type=Path, help="the PNG to write; with --manifest a folder")
     parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal pictures (default: 0)")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
     parser.add_argument("--guidance", type=float, help="guidance scale (default: the model's)")
     parser.add_argument("--manifest", type=Path, metavar="FILE", help="JSON Lines: image, mask, prompt, seed")
+    add_device(parser)
     parser.set_defaults(command=inpaint)
 
 
 def inpaint(options: argparse.Namespace) -> int:
     """Run the command on its parsed options; returns the exit code."""
-    tasks = _tasks(options)
+    tasks, folder = _tasks(options), options.out if options.manifest else options.out.parent
+    _check_outputs(tasks, folder)
     from tqdm import tqdm
 
     from ecdm.serving.export import open_model
     from ecdm.serving.picture import inpaint_picture, load_hole, load_picture, save_picture
 
-    folder = options.out if options.manifest else options.out.parent
-    pipeline = open_model(model_folder(options.model))
+    # Everything that can be at fault is looked at before the first picture is written.
+    for task in tasks:
+        load_hole(task.mask, load_picture(task.image))
+    pipeline = open_model(options.model, find_device(options.device))
+    pipeline.sampling(options.steps, options.guidance)
     with tqdm(tasks, desc="inpaint", unit="picture", disable=None) as bar:
         for task in bar:
             picture = load_picture(task.image)
@@ -55,16 +61,6 @@ def inpaint(options: argparse.Namespace) -> int:
     return 0
 
 
-def model_folder(name: str) -> Path:
-    """The folder of a model's name: a path, or a registered model such as models:/inpainting@champion."""
-    if not name.startswith(REGISTRY):
-        return Path(name)
-    from ecdm.root import find_root
-    from ecdm.serving.registry import resolve
-
-    return resolve(name, find_root())
-
-
 def _tasks(options: argparse.Namespace) -> list[Task]:
     from ecdm.serving.manifest import LARGEST_SEED, Task, read_manifest
 
@@ -73,11 +69,22 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
     if options.manifest:
         if options.prompt is not None:
             raise ValueError("--prompt: found together with --manifest, whose lines have prompts of their own")
-        if options.out.is_file():
-            raise ValueError(f"--out: {options.out}: found a file, expected a folder for the manifest's pictures")
         return read_manifest(options.manifest, options.image, options.mask, options.seed)
     if options.prompt is None:
         raise ValueError("--prompt: missing; it says what to fill in")
-    if options.out.suffix.lower() != ".png" or options.out.is_dir():
+    if options.out.suffix.lower() != ".png":
         raise ValueError(f"--out: found {options.out}, expected the name of a PNG file, such as filled.png")
     return [Task(options.image, options.mask, options.prompt, options.seed, options.out.name)]
+
+
+def _check_outputs(tasks: Sequence[Task], folder: Path) -> None:
+    """ValueError where the outputs cannot be written to `folder`, or would replace what is read."""
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    if not above.is_dir():
+        raise ValueError(f"--out: {above}: found a file, expected a folder")
+    inputs = {path.resolve() for task in tasks for path in (task.image, task.mask)}
+    for output in (folder / task.output for task in tasks):
+        if output.is_dir():
+            raise ValueError(f"--out: {output}: found a folder, expected a file or nothing")
+        if output.resolve() in inputs:
+            raise ValueError(f"--out: {output}: found a picture or mask to read, expected another place")

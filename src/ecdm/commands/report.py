@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def timing_table(folder: Path, since: Path | None = None) -> str:
-    """Stage, start, seconds and peak memory of the last run of every stage, oldest first, and their sum.
+    """Stage, start, seconds and peak memory of the last run of every stage, oldest first, their sum, and the
+    seconds from the first start to the last end.
 
     `since`: a file; only stages whose record is younger than it are listed, and one line where there is none.
     Raises: FileNotFoundError where `since` is missing, and as `read_records`.
@@ -52,6 +54,10 @@ def timing_table(folder: Path, since: Path | None = None) -> str:
     lines = [f"{'stage':<{width}}  {'started (UTC)':<16}  {'seconds':>9}  {'peak MiB':>8}"]
     for record in found:
         note, start = "" if record.completed else "  failed", record.started.replace("T", " ")[:16]
-        lines.append(f"{record.stage:<{width}}  {start}  {record.seconds:>9.1f}  {record.memory:>7.0f}{note}")
+        lines.append(f"{record.stage:<{width}}  {start}  {record.seconds:>9.1f}  {record.memory:>8.0f}{note}")
     seconds, memory = sum(r.seconds for r in found), max(r.memory for r in found)
-    return "\n".join([*lines, "-" * len(lines[0]), f"{'total':<{width}}  {'':<16}  {seconds:>9.1f}  {memory:>7.0f}"])
+    starts = [datetime.fromisoformat(record.started) for record in found]
+    ends = [start + timedelta(seconds=record.seconds) for start, record in zip(starts, found, strict=True)]
+    elapsed = (max(ends) - min(starts)).total_seconds()
+    lines += ["-" * len(lines[0]), f"{'total':<{width}}  {'':<16}  {seconds:>9.1f}  {memory:>8.0f}"]
+    return "\n".join([*lines, f"{'elapsed':<{width}}  {'':<16}  {elapsed:>9.1f}"])

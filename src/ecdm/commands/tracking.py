@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,10 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecdm.commands.ports import HOST, require_free
+
 if TYPE_CHECKING:
     from ecdm.tracking import Store
 
-HOST = "127.0.0.1"
 START_SECONDS = 180.0
 
 
@@ -37,8 +37,9 @@ def _sync(options: argparse.Namespace) -> int:
     outcome = sync(find_root())
     for run in outcome.runs:
         counts = [f"{count} {kind}" for kind, count in sorted(run.written.items()) if count and kind != "runs"]
-        if counts or run.written.get("runs"):
-            print(f"{run.name}: {', '.join((['new run'] if run.written.get('runs') else []) + counts)}")
+        found = (["new run"] if run.written.get("runs") else []) + counts
+        if found or run.name.startswith("reproduction "):
+            print(f"{run.name}: {', '.join(found) or 'complete already'}")
     complete = sum(1 for run in outcome.runs if not any(run.written.values()))
     if complete:
         print(f"{complete} of {len(outcome.runs)} runs: complete already")
@@ -58,7 +59,7 @@ def _ui(options: argparse.Namespace) -> int:
     uri = store_uri(root)
     remote = uri.startswith(("http://", "https://"))
     if not remote:
-        _require_free(options.port)
+        require_free(options.port)
     store = Store.connect(root)
     if remote:
         print(f"MLFLOW_TRACKING_URI names a server: {shown(uri)}")
@@ -78,28 +79,16 @@ def _links(store: Store, server: str) -> str:
     return "\n".join(lines or [f"{page}  no reproduction yet: run `ecdm sync` after `dvc repro`"])
 
 
-def _require_free(port: int) -> None:
-    if not 0 < port < 65536:
-        raise ValueError(f"--port: found {port}, expected 1 to 65535")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise ValueError(
-                f"--port: found {port} on {HOST} in use, expected a free one ({error.strerror})"
-            ) from error
-
-
 def _serve(uri: str, artifacts: Path, port: int, links: str) -> int:
     """Run MLflow's server until it ends or is interrupted; print the links as soon as it answers."""
     from ecdm.address import unreachable
 
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", uri, "--registry-store-uri", uri]
     command += ["--default-artifact-root", artifacts.as_uri(), "--uvicorn-opts", "--log-level warning"]
     # Job runners serve language-model features and would cost processes of their own.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # The address may hold a password, and everybody on the machine can read command lines.
+    environment |= {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_REGISTRY_STORE_URI": uri}
     # A session of its own, so that the server's workers can be ended with it.
     server = subprocess.Popen(command, env=environment, start_new_session=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

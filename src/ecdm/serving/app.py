@@ -5,15 +5,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from ecdm.config import Generate
 from ecdm.serving.export import open_model
 from ecdm.serving.manifest import LARGEST_SEED
 from ecdm.serving.picture import Picture, inpaint_picture
@@ -21,6 +21,8 @@ from ecdm.serving.picture import Picture, inpaint_picture
 BRUSH, BRUSH_RADIUS = ("#e5007d", 0.7), 8
 # Browsers hold integers exactly up to here; drawn ones stay short enough to be read out.
 SHOWN_SEED, DRAWN_SEED = 2**53 - 1, 10**6
+Number = TypeVar("Number", int, float)
+OWN = "each model's own"
 SYSTEM_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 CSS = """
 .gradio-container {width: 100% !important; max-width: 1240px !important; margin: 0 auto !important;}
@@ -57,11 +59,8 @@ class Example:
     prompt: str
 
 
-def build_app(models: Mapping[str, Path], examples: Sequence[Example], settings: Generate) -> gr.Blocks:
-    """The page for models, name → folder as `open_model` takes it, each read when it is first asked for.
-
-    `settings`: the steps and guidance that the page starts with.
-    """
+def build_app(models: Mapping[str, Path], examples: Sequence[Example], device: torch.device) -> gr.Blocks:
+    """The page for models, name → folder as `open_model` takes it, each read when it is first asked for."""
     with gr.Blocks(title="Inpainting", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.Markdown("# Inpainting\nPaint over a part of a picture and say what should be there.", elem_id="title")
         with gr.Row():
@@ -76,14 +75,14 @@ def build_app(models: Mapping[str, Path], examples: Sequence[Example], settings:
                 with gr.Row(elem_id="seed-row"):
                     seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SHOWN_SEED, elem_id="seed")
                     draw = gr.Button("New seed", elem_id="new-seed")
-                with gr.Accordion("Sampling", open=False):
-                    steps = gr.Slider(1, 100, settings.steps, step=1, label="Steps")
-                    guidance = gr.Slider(0, 15, settings.guidance, step=0.5, label="Guidance")
+                with gr.Accordion("Sampling", open=False), gr.Row():
+                    # Not gr.Number, which shows an empty value as 0.
+                    steps, guidance = (gr.Textbox("", label=name, placeholder=OWN) for name in ("Steps", "Guidance"))
                 start = gr.Button("Inpaint", variant="primary", size="lg", elem_id="start")
                 with gr.Column(elem_id="results"):
                     outputs = [_result(name) for name in names]
         asked = [editor, prompt, chosen, seed, steps, guidance]
-        run = _runner(models)
+        run = _runner(models, device)
         for event in (start.click, prompt.submit):
             event(run, asked, outputs, concurrency_limit=1, concurrency_id="model", api_visibility="private")
         draw.click(lambda: secrets.randbelow(DRAWN_SEED), None, seed, api_visibility="private")
@@ -150,10 +149,10 @@ def _picker(examples: Sequence[Example]) -> Callable[[gr.SelectData], tuple[Any,
     return pick
 
 
-def _runner(models: Mapping[str, Path]) -> Callable[..., Iterator[list[Any]]]:
-    load = lru_cache(maxsize=len(models))(open_model)
+def _runner(models: Mapping[str, Path], device: torch.device) -> Callable[..., Iterator[list[Any]]]:
+    load = lru_cache(maxsize=len(models))(partial(open_model, device=device))
 
-    def run(drawing: Any, prompt: str, chosen: Sequence[str], seed: float | None, steps: float, guidance: float,
+    def run(drawing: Any, prompt: str, chosen: Sequence[str], seed: int | None, steps: str | None, guidance: str | None,
             progress: gr.Progress = gr.Progress()) -> Iterator[list[Any]]:  # noqa: B008  # fmt: skip
         """Fill with one model after the other; each result shows up as soon as it is there."""
         picture, hole = painted(drawing)
@@ -163,6 +162,7 @@ def _runner(models: Mapping[str, Path]) -> Callable[..., Iterator[list[Any]]]:
             raise gr.Error("Type what should be in the painted part.", print_exception=False)
         if seed is None or not 0 <= seed <= min(SHOWN_SEED, LARGEST_SEED):
             raise gr.Error(f"The seed must be a whole number from 0 to {SHOWN_SEED}.", print_exception=False)
+        sampling = _number(steps, "Steps", int), _number(guidance, "Guidance", float)
         shown: dict[str, Any] = {name: gr.skip() if name in chosen else gr.Image(visible=False) for name in models}
         for number, name in enumerate(models):
             if name not in chosen:
@@ -173,15 +173,22 @@ def _runner(models: Mapping[str, Path]) -> Callable[..., Iterator[list[Any]]]:
 
             progress(number / len(models), desc=name)
             try:
-                found = inpaint_picture(
-                    load(models[name]), picture, hole, prompt, int(seed), int(steps), guidance, show
-                )
+                found = inpaint_picture(load(models[name]), picture, hole, prompt, seed, *sampling, show)
             except (ValueError, FileNotFoundError) as error:
                 raise gr.Error(f"{name}: {error}", print_exception=False) from error
-            shown[name] = gr.Image(_stacked(found), label=f"{name} · seed {int(seed)}", visible=True)
+            shown[name] = gr.Image(_stacked(found), label=f"{name} · seed {seed}", visible=True)
             yield list(shown.values())
 
     return run
+
+
+def _number(text: str | None, name: str, kind: type[Number]) -> Number | None:
+    """What a field holds, None where it is empty; gr.Error, which the page shows, for other text."""
+    try:
+        return kind(text) if text and text.strip() else None
+    except ValueError as error:
+        message = f"{name}: found {text}, expected a number, or nothing for each model's own."
+        raise gr.Error(message, print_exception=False) from error
 
 
 def painted(drawing: Any) -> tuple[Picture, NDArray[np.bool_]]:

@@ -51,6 +51,8 @@ def read_manifest(path: Path, images: Path, masks: Path, seed: int) -> list[Task
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if path.is_dir():
+        raise ValueError(f"{path}: found a folder, expected a file of JSON lines")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -15,12 +15,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ecdm.data.coco import UNREADABLE
+from ecdm.data.coco import UNREADABLE, beyond_eight_bits
 from ecdm.serving.crops import Crop, plan
 
 # Pixels of a file that are still unpacked; Pillow itself only warns a little above.
 LIMIT = 80_000_000
-DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 # (RGB (s, s, 3), hole (s, s), generator) → RGB (s, s, 3); s is the side of the model's images.
 Fill = Callable[[NDArray[np.uint8], NDArray[np.bool_], torch.Generator], NDArray[np.uint8]]
@@ -71,15 +70,15 @@ def _open(path: Path) -> Image.Image:
         raise ValueError(f"{path}: found a folder, expected an image file")
     try:
         with Image.open(path) as image:
-            (width, height), mode = image.size, image.mode
-            if width * height <= LIMIT and mode not in DEEP:
+            (width, height), deep = image.size, beyond_eight_bits(image)
+            if width * height <= LIMIT and not deep:
                 return ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
         raise ValueError(f"{path}: expected an image, found a file that cannot be read: {error}") from error
-    if mode in DEEP:
-        raise ValueError(f"{path}: found pixels of mode {mode}, expected 8 bits per channel")
+    if deep:
+        raise ValueError(f"{path}: found pixels of mode {deep}, expected 8 bits per channel")
     raise ValueError(f"{path}: found {width}x{height} px, expected at most {LIMIT:,} pixels")
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ecdm.config import Generate
+from ecdm.data.coco import read_json
 from ecdm.data.dataset import Batch
 from ecdm.data.files import fresh_folder
 from ecdm.methods.ours import variant
@@ -31,7 +32,6 @@ INDEX = "model_index.json"
 FROZEN = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 # diffusers looks for another name, so that no ControlNetModel is made of a branch without its ACDA.
 ACDA_BRANCH = "needs_acda.safetensors"
-DEFAULT = Generate(sampler="dpmsolver++", steps=20, guidance=3.0, eta=0.0, batch=1)
 ORIGIN = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
 OUTPUTS = ("pil", "np", "pt")
 
@@ -39,16 +39,18 @@ OUTPUTS = ("pil", "np", "pt")
 class InpaintPipeline(DiffusionPipeline):
     """Text-guided inpainting by a variant of the ablation; with `acda` it is `acda` or `ours`.
 
-    `sampler`, `eta`, `steps`, `guidance`: how it samples unless a call says otherwise.
+    `sampler`, `eta`, `steps`, `guidance`: how it samples unless a call says otherwise; ValueError without them.
     """
 
     _optional_components = ("acda",)
 
+    # diffusers takes each parameter without a default for a component.
     def __init__(self, vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer,
                  unet: UNet2DConditionModel, scheduler: DDPMScheduler, controlnet: ControlNetModel,
-                 acda: Acda | None = None, sampler: str = DEFAULT.sampler, eta: float = DEFAULT.eta,
-                 steps: int = DEFAULT.steps, guidance: float = DEFAULT.guidance) -> None:  # fmt: skip
+                 acda: Acda | None = None, sampler: Any = None, eta: Any = None, steps: Any = None,
+                 guidance: Any = None) -> None:  # fmt: skip
         super().__init__()
+        settings = Generate(sampler=sampler, eta=eta, steps=steps, guidance=guidance, batch=1)
         self.register_modules(
             vae=vae,
             text_encoder=text_encoder,
@@ -58,7 +60,7 @@ class InpaintPipeline(DiffusionPipeline):
             controlnet=controlnet,
             acda=acda,
         )
-        self.register_to_config(sampler=sampler, eta=eta, steps=steps, guidance=guidance)
+        self.register_to_config(**settings.model_dump(exclude={"batch"}))
         self.branch = Branch(controlnet, acda).requires_grad_(False).eval()
 
     @property
@@ -102,7 +104,7 @@ class InpaintPipeline(DiffusionPipeline):
         if output_type not in OUTPUTS:
             raise ValueError(f"output_type: found {output_type!r}, expected one of {', '.join(OUTPUTS)}")
         batch = self._batch(prompt, image_batch(image), mask_batch(mask_image))
-        settings = self._settings(num_inference_steps, guidance_scale, len(batch.ids))
+        settings = self.sampling(num_inference_steps, guidance_scale, len(batch.ids))
         method = variant("inpaint", self.frozen, self.branch, settings)
         raw = method.inpaint(batch, _generators(generator, len(batch.ids)))
         output = paste(to_uint8(raw), to_uint8(batch.images), batch.masks).cpu()
@@ -127,7 +129,8 @@ class InpaintPipeline(DiffusionPipeline):
         masks = masks.expand(count, -1, -1, -1).to(self.device)
         return Batch(images, masks, prompts * (count // len(prompts)), list(range(count)))
 
-    def _settings(self, steps: int | None, guidance: float | None, count: int) -> Generate:
+    def sampling(self, steps: int | None, guidance: float | None, count: int = 1) -> Generate:
+        """How a call samples `count` images; ValueError for steps or a guidance that the model cannot do."""
         config = self.config
         steps, guidance = (
             config.steps if steps is None else steps,
@@ -199,10 +202,8 @@ def _forget_origin(folder: Path) -> None:
 
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file, expected a folder that `export_model` wrote")
+    index: dict[str, Any] = read_json(path)
     try:
-        index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = index["_class_name"]
         Generate(batch=1, **{key: index[key] for key in ("sampler", "eta", "steps", "guidance")})
         index["acda"][0]
