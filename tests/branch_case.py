@@ -12,7 +12,7 @@ from ecdm.config import Acda as AcdaParams
 from ecdm.models.branch import Branch, hint
 
 DOMAINS = ["image", "latent"]
-IMAGE = AcdaParams(radius=2.0, window="circle", domain="image", lr=1e-3)
+IMAGE = AcdaParams(radius=2.0, window="circle", domain="image", amplitude="log", lr=1e-3)
 
 
 def params(domain: str) -> AcdaParams:

@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {
     "canny": {"low": 100, "high": 200},
     "foundation": {"source": "bundled", "path": "assets/foundation"},
     "sail": {"lambda": 0.1, "features": "decoder"},
-    "acda": {"radius": 4, "window": "circle", "domain": "image", "lr": 0.005},
+    "acda": {"radius": 4, "window": "circle", "domain": "image", "amplitude": "log", "lr": 0.005},
     "pretrain": {
         "seed": 0,
         "scenes": 6,
@@ -62,7 +62,7 @@ SMALL: dict[str, Any] = {
         "preview_steps": 2,
         "preview_guidance": 3.0,
     },
-    "generate": {"sampler": "dpmsolver++", "steps": 3, "guidance": 3.0, "eta": 0.0, "batch": 4},
+    "generate": {"sampler": "dpmsolver++", "steps": 3, "guidance": 3.0, "eta": 0.0, "precision": "no", "batch": 4},
     "evaluate": {"batch": 4, "perceptual": "lpips_random", "resamples": 50, "level": 0.95},
     "gates": {"enforce": True, "images": 4, "batch": 3},
 }

@@ -134,7 +134,11 @@ class Project:
     def write_variant(self, variant: str) -> None:
         """A variant's settings."""
         sail = "{lambda: 0.25, features: decoder}" if variant in ("sail", "ours") else "null"
-        acda = "{radius: 4.0, window: circle, domain: image, lr: 0.005}" if variant in ("acda", "ours") else "null"
+        acda = (
+            "{radius: 4.0, window: circle, domain: image, amplitude: log, lr: 0.005}"
+            if variant in ("acda", "ours")
+            else "null"
+        )
         path = self.root / "build" / "variants" / f"{variant}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"name: {variant}\nsail: {sail}\nacda: {acda}\n", encoding="utf-8")

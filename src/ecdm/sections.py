@@ -136,11 +136,12 @@ class Sail(Section):
 
 
 class Acda(Section):
-    """Frequency tokens: high-pass radius in bins, its shape, domain of the transform, own learning rate."""
+    """Frequency tokens: radius of the high-pass in bins, its shape, what is transformed, learning rate."""
 
     radius: Annotated[float, Field(ge=0)]
     window: Literal["circle", "square"]
     domain: Literal["image", "latent"]
+    amplitude: Literal["linear", "log"]
     lr: Positive
 
 
@@ -173,6 +174,7 @@ class Generate(Section):
     steps: Steps
     guidance: Annotated[float, Field(ge=0)]
     eta: Share
+    precision: Precision
     batch: Count
 
 

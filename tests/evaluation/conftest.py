@@ -17,7 +17,7 @@ def weights(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ecdm.config import Acda
     from ecdm.models.branch import start_branch
 
-    acda = Acda(radius=2.0, window="circle", domain="image", lr=1e-3)
+    acda = Acda(radius=2.0, window="circle", domain="image", amplitude="log", lr=1e-3)
     branch, generator = start_branch(parts, acda, 0), torch.Generator().manual_seed(4)
     for parameter in branch.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)

@@ -28,7 +28,7 @@ from ecdm.models.perceptual import load_perceptual
 from ecdm.numerics import metrics
 from ecdm.numerics.frequency import spectral_share
 
-SETTINGS = Generate(sampler="dpmsolver++", steps=3, guidance=2.0, eta=0.0, batch=4)
+SETTINGS = Generate(sampler="dpmsolver++", steps=3, guidance=2.0, eta=0.0, precision="no", batch=4)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_the_stage_writes_what_the_gates_read(tree: Path, load_stage: Callable[[
     assert all(len(v) == 4 for found in values["attributes"].values() for v in found.values())
     names = ["teacher", "unet", "untuned", "mean_fill", "telea", "navier_stokes"]
     assert list(values["compared"]) == names
-    assert all(len(v) == 6 for found in values["compared"].values() for v in found.values())
+    assert {len(v) for found in values["compared"].values() for v in found.values()} == {3}  # of validation
     assert values["compared"]["teacher"] != values["compared"]["unet"] != values["compared"]["untuned"]
     assert Image.open(tree / "build/audit/samples.png").size == (4 * 32, 3 * 32)
 

@@ -23,12 +23,12 @@ from ecdm.models.branch import Branch, start_branch
 from ecdm.models.foundation import Components
 from ecdm.training.cost import train_step
 
-ACDA = Acda(radius=2.0, window="circle", domain="image", lr=1e-3)
+ACDA = Acda(radius=2.0, window="circle", domain="image", amplitude="log", lr=1e-3)
 SIZE = 32
 
 
 def settings(steps: int, sampler: Any = "dpmsolver++", guidance: float = 3.0) -> Generate:
-    return Generate(sampler=sampler, steps=steps, guidance=guidance, eta=0.0, batch=1)
+    return Generate(sampler=sampler, steps=steps, guidance=guidance, eta=0.0, precision="no", batch=1)
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from ecdm.models.branch import start_branch
 from ecdm.models.denoiser import branch_control
 from ecdm.models.foundation import Components
 
-DDIM = Generate(sampler="ddim", steps=4, guidance=2.0, eta=0.0, batch=4)
+DDIM = Generate(sampler="ddim", steps=4, guidance=2.0, eta=0.0, precision="no", batch=4)
 SOLVER = DDIM.model_copy(update={"sampler": "dpmsolver++"})
 STOCHASTIC = DDIM.model_copy(update={"eta": 1.0})
-ACDA = AcdaParams(radius=2.0, window="circle", domain="image", lr=1e-3)
+ACDA = AcdaParams(radius=2.0, window="circle", domain="image", amplitude="log", lr=1e-3)
 
 
 def draw_batch(count: int = 3) -> Batch:

@@ -13,7 +13,7 @@ from ecdm.models.branch import Branch, hint, start_branch
 from ecdm.models.denoiser import Control, Denoiser, branch_control, edge_control
 
 CAPTIONS = ["a red striped circle", "a blue square on the left"]
-IMAGE = AcdaParams(radius=2.0, window="circle", domain="image", lr=1e-3)
+IMAGE = AcdaParams(radius=2.0, window="circle", domain="image", amplitude="log", lr=1e-3)
 LATENT = IMAGE.model_copy(update={"domain": "latent", "radius": 1.0})
 
 
@@ -63,7 +63,7 @@ def test_guidance_is_two_passes_of_branch_and_unet(parts: Any, scale: float, acd
         found = branch(z, torch.full((2,), t), parts.embed(captions), hint(images, masks), own)
         return found.down, found.middle
 
-    denoise = Denoiser(parts, CAPTIONS, scale, branch_control(parts, branch, images, masks))
+    denoise = Denoiser(parts, CAPTIONS, scale, "no", branch_control(parts, branch, images, masks))
     torch.testing.assert_close(denoise(z, t), two_passes(parts, z, t, scale, residuals_of), rtol=1e-4, atol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_guidance_is_two_passes_of_branch_and_unet(parts: Any, scale: float, acd
 def test_guidance_of_the_unet_alone(parts: Any, scale: float) -> None:
     z = normal(0, 2, 4, 4, 4)
     expected = two_passes(parts, z, 12, scale, lambda captions: (None, None))
-    torch.testing.assert_close(Denoiser(parts, CAPTIONS, scale)(z, 12), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(Denoiser(parts, CAPTIONS, scale, "no")(z, 12), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_guidance_of_the_teacher(parts: Any) -> None:
@@ -81,7 +81,7 @@ def test_guidance_of_the_teacher(parts: Any) -> None:
         three = torch.cat([edges] * 3, dim=1)
         return parts.controlnet_canny(z, torch.full((2,), 12), parts.embed(captions), three, return_dict=False)
 
-    denoise = Denoiser(parts, CAPTIONS, 2.0, edge_control(parts.controlnet_canny, edges))
+    denoise = Denoiser(parts, CAPTIONS, 2.0, "no", edge_control(parts.controlnet_canny, edges))
     torch.testing.assert_close(denoise(z, 12), two_passes(parts, z, 12, 2.0, residuals_of), rtol=1e-4, atol=1e-5)
 
 
@@ -94,7 +94,7 @@ def test_without_guidance_one_half_is_enough(parts: Any, scale: float, expected:
         seen.append(len(z))
         return control(z, t, text)
 
-    Denoiser(parts, CAPTIONS, scale, counted)(normal(0, 2, 4, 4, 4), 437)
+    Denoiser(parts, CAPTIONS, scale, "no", counted)(normal(0, 2, 4, 4, 4), 437)
     assert seen == expected
 
 
@@ -104,7 +104,18 @@ def test_tokens_are_made_once_for_all_steps(parts: Any) -> None:
     calls: list[int] = []
     for layer in (branch.acda.encoder, *branch.acda.to_k, *branch.acda.to_v):
         layer.register_forward_hook(lambda module, args, output: calls.append(1))
-    denoise = Denoiser(parts, CAPTIONS, 3.0, branch_control(parts, branch, *picture()))
+    denoise = Denoiser(parts, CAPTIONS, 3.0, "no", branch_control(parts, branch, *picture()))
     for t in (900, 500, 100):
         denoise(normal(t, 2, 4, 4, 4), t)
     assert len(calls) == 1 + 4
+
+
+def test_bf16_rounds_the_networks_and_gives_float32(parts: Any) -> None:
+    branch, z = trained(parts, IMAGE), normal(5, 2, 4, 4, 4)
+    found = {
+        precision: Denoiser(parts, CAPTIONS, 3.0, precision, branch_control(parts, branch, *picture()))(z, 437)
+        for precision in ("no", "bf16")
+    }
+    assert found["bf16"].dtype == torch.float32
+    error = (found["bf16"] - found["no"]).abs().max() / found["no"].abs().max()
+    assert 1e-6 < error < 0.1

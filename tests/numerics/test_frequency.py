@@ -91,15 +91,17 @@ def test_high_pass_equals_numpy(size: tuple[int, int], window: str) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("window", WINDOWS)
-def test_features_equal_numpy(size: tuple[int, int], window: str) -> None:
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_features_equal_numpy(size: tuple[int, int], window: str, scale: str) -> None:
     image = random_images(2, 2, 3, *size)
     spectrum = np.fft.fftshift(reference(image, 4, window), axes=(-2, -1))
     amplitude = abs(spectrum)
-    low, high = amplitude.min(axis=(1, 2, 3), keepdims=True), amplitude.max(axis=(1, 2, 3), keepdims=True)
-    found = frequency.frequency_features(image, 4, window)
+    scaled = np.log1p(amplitude) if scale == "log" else amplitude
+    low, high = scaled.min(axis=(1, 2, 3), keepdims=True), scaled.max(axis=(1, 2, 3), keepdims=True)
+    found = frequency.frequency_features(image, 4, window, scale)
     assert found.shape == (2, 6, *size)
     assert found.dtype == torch.float32
-    np.testing.assert_allclose(found[:, :3].numpy(), 2 * (amplitude - low) / (high - low) - 1, atol=1e-5)
+    np.testing.assert_allclose(found[:, :3].numpy(), 2 * (scaled - low) / (high - low) - 1, atol=1e-5)
     turned = np.exp(1j * math.pi * found[:, 3:].double().numpy())
     removed = spectrum == 0
     np.testing.assert_allclose(turned[~removed], (spectrum / np.where(removed, 1, amplitude))[~removed], atol=1e-3)
@@ -180,6 +182,11 @@ def test_radius_outside_the_spectrum_is_refused(size: tuple[int, int], window: s
             frequency.window_mask(*size, radius, window)
     with pytest.raises(ValueError, match="radius"):
         frequency.frequency_features(torch.zeros(1, 3, *size), bound, window)
+
+
+def test_unknown_amplitude_is_refused() -> None:
+    with pytest.raises(ValueError, match="amplitude: expected one of linear, log, found 'power'"):
+        frequency.frequency_features(torch.zeros(1, 3, 32, 32), 4, "circle", "power")
 
 
 def test_unknown_window_is_refused() -> None:

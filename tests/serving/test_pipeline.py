@@ -22,7 +22,7 @@ from ecdm.methods.ours import variant
 from ecdm.models.branch import Branch, start_branch
 from ecdm.serving.pipeline import FROZEN, InpaintPipeline
 
-SETTINGS = Generate(sampler="ddim", steps=3, guidance=2.0, eta=1.0, batch=4)
+SETTINGS = Generate(sampler="ddim", steps=3, guidance=2.0, eta=1.0, precision="no", batch=4)
 PROMPTS = ["a red circle", "a blue square"]
 
 
@@ -34,7 +34,7 @@ def branch_of(parts: Any, acda: bool) -> Branch:
 def make(parts: Any, acda: bool = True) -> InpaintPipeline:
     branch = branch_of(parts, acda)
     frozen = {name: getattr(parts, name) for name in FROZEN}
-    settings = {key: getattr(SETTINGS, key) for key in ("sampler", "eta", "steps", "guidance")}
+    settings = {key: getattr(SETTINGS, key) for key in ("sampler", "eta", "steps", "guidance", "precision")}
     return InpaintPipeline(**frozen, controlnet=branch.controlnet, acda=branch.acda, **settings)
 
 

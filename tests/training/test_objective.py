@@ -20,7 +20,7 @@ from ecdm.training.folder import TrainFolder
 from ecdm.training.objective import Objective, TrainBatch
 
 DECODER, RESIDUALS = Sail(lam=0.3, features="decoder"), Sail(lam=0.3, features="residuals")
-ACDA = AcdaParams(radius=2.0, window="circle", domain="image", lr=1e-3)
+ACDA = AcdaParams(radius=2.0, window="circle", domain="image", amplitude="log", lr=1e-3)
 
 
 @pytest.fixture

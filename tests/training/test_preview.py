@@ -13,7 +13,7 @@ from ecdm.models.branch import start_branch
 from ecdm.training.folder import TrainFolder
 from ecdm.training.preview import preview
 
-SETTINGS = Generate(sampler="dpmsolver++", steps=2, guidance=2.0, eta=0.0, batch=2)
+SETTINGS = Generate(sampler="dpmsolver++", steps=2, guidance=2.0, eta=0.0, precision="no", batch=2)
 
 
 def test_rows_are_input_output_and_truth(parts: Any, folder_of: Callable[..., TrainFolder]) -> None:

@@ -17,7 +17,7 @@ from ecdm.training.folder import TrainFolder
 from ecdm.training.objective import Objective
 from ecdm.training.probe import probe
 
-ACDA = AcdaParams(radius=2.0, window="circle", domain="image", lr=1e-3)
+ACDA = AcdaParams(radius=2.0, window="circle", domain="image", amplitude="log", lr=1e-3)
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ class Audit:
             generators = [generator_for(self.seed, "text", start + i) for i in range(len(captions))]
             z = sample_noise((len(captions), channels, side, side), generators, torch.zeros(()))
             scheduler = make_scheduler(self.settings.sampler, self.parts.scheduler.config)
-            denoise = Denoiser(self.parts, captions, self.settings.guidance)
+            denoise = Denoiser(self.parts, captions, self.settings.guidance, self.settings.precision)
             z = sample(denoise, z, scheduler, self.settings.steps, generator=generators, eta=self.settings.eta)
             outputs.append(self.parts.decode(z))
         return torch.cat(outputs)

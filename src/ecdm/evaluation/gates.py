@@ -92,7 +92,9 @@ class Judge:
         ratio = found["rms_frequency"] / found["rms_text"]
         note = "RMS of the frequency term over the text term"
         size = Gate(_round(ratio), FREQUENCY_RATIO, None, ratio >= FREQUENCY_RATIO, note)
-        cost = self.above(found["other"], found["own"], "rise of L_simple under another image's tokens")
+        percent = 100 / float(np.mean(found["own"]))
+        own, other = ([percent * value for value in found[name]] for name in ("own", "other"))
+        cost = self.above(other, own, "rise of L_simple under another image's tokens, percent of its mean")
         return {f"{run}.frequency_ratio": size, f"{run}.wrong_tokens": cost}
 
 

@@ -62,7 +62,7 @@ class LatentSampler:
         """Raw outputs (b, 3, h, w) in [0, 1]."""
         parts, settings = self.components, self.settings
         z0_known = self.known_latents(batch.images, batch.masks)
-        denoise = Denoiser(parts, batch.captions, settings.guidance, control)
+        denoise = Denoiser(parts, batch.captions, settings.guidance, settings.precision, control)
 
         def after_step(z: Tensor, reached: int) -> Tensor:
             eps = sample_noise(z.shape, generators, z)

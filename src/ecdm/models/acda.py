@@ -32,6 +32,7 @@ class AcdaConfig:
     radius: float
     window: str
     domain: str
+    amplitude: str
     channels: int
     width: int
     downsamplings: int
@@ -147,7 +148,7 @@ class Acda(nn.Module):
 
     def tokens(self, signal: Tensor) -> Tensor:
         """Frequency tokens (b, n, width) of the masked signal (b, channels, h, w), its hole filled with 0."""
-        features = frequency_features(signal, self.config.radius, self.config.window)
+        features = frequency_features(signal, self.config.radius, self.config.window, self.config.amplitude)
         output: Tensor = self.encoder(features)
         return output
 

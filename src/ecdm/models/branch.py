@@ -85,6 +85,7 @@ def start_branch(components: Components, acda: AcdaParams | None, seed: int) -> 
         radius=acda.radius,
         window=acda.window,
         domain=acda.domain,
+        amplitude=acda.amplitude,
         channels=3 if image else components.vae.config.latent_channels,
         width=components.unet.config.cross_attention_dim,
         downsamplings=4 if image else 1,

@@ -12,18 +12,28 @@ from ecdm.models.branch import Branch, hint, signal
 from ecdm.models.foundation import Components
 from ecdm.models.split_unet import Residuals, SplitUNet
 from ecdm.numerics.samplers import guide
+from ecdm.sections import Precision
 
 # (z, t, text) for both guidance halves at once → what the branch adds.
 Control = Callable[[Tensor, Tensor, Tensor], Residuals]
 
 
 class Denoiser:
-    """`denoise(z, t)` of the samplers for one batch of captions: eps under guidance (Ho & Salimans 2022)."""
+    """`denoise(z, t)` of the samplers for one batch of captions: eps, float32, under guidance (Ho & Salimans 2022).
+
+    `precision`: `bf16` runs UNet and branch under autocast; the guidance itself is float32 in any case.
+    """
 
     def __init__(
-        self, components: Components, captions: Sequence[str], guidance: float, control: Control | None = None
+        self,
+        components: Components,
+        captions: Sequence[str],
+        guidance: float,
+        precision: Precision,
+        control: Control | None = None,
     ) -> None:
         self.split, self.control, self.guidance = SplitUNet(components.unet), control, guidance
+        self.half = precision == "bf16"
         self.halves = 1 if guidance == 1 else 2
         texts = list(captions) if guidance == 1 else [""] * len(captions) + list(captions)
         self.text = components.embed(texts)
@@ -32,8 +42,10 @@ class Denoiser:
     def __call__(self, z: Tensor, t: int) -> Tensor:
         doubled = z.repeat(self.halves, 1, 1, 1)
         times = torch.full((len(doubled),), t, device=z.device)
-        residuals = self.control(doubled, times, self.text) if self.control else None
-        eps, _ = self.split.decode(self.split.encode(doubled, times, self.text), residuals)
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.half):
+            residuals = self.control(doubled, times, self.text) if self.control else None
+            eps, _ = self.split.decode(self.split.encode(doubled, times, self.text), residuals)
+        eps = eps.float()
         if self.halves == 1:
             return eps
         without, with_text = eps.chunk(2)

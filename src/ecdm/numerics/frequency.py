@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 WINDOWS = ("circle", "square")
+AMPLITUDES = ("linear", "log")
 LUMA = (0.299, 0.587, 0.114)
 # Rounding of a float32 FFT, relative to the image's Euclidean norm: about eps * log2(pixels), with some room.
 ROUNDING = 4e-6
@@ -89,27 +90,30 @@ def high_pass(image: Tensor, radius: float, window: str) -> Tensor:
     return torch.fft.ifft2(torch.fft.ifftshift(kept, dim=(-2, -1))).real
 
 
-def frequency_features(masked: Tensor, radius: float, window: str) -> Tensor:
+def frequency_features(masked: Tensor, radius: float, window: str, amplitude: str = "linear") -> Tensor:
     """Amplitude and phase of the high-passed masked image, concatenated over channels: f_freq of eq. 11.
 
     `masked`: (b, c, h, w) in [0, 1], hole 0, any floating dtype. Result: (b, 2c, h, w) float32 in [-1, 1],
-    fftshift layout: c amplitudes, min-max scaled over the channels and bins of each sample alone (all -1
-    where nothing is above the radius), then c phases divided by pi, 0 in bins without content. Errors as in
-    `window_mask`.
+    fftshift layout: c amplitudes, |F| for `linear` and log(1 + |F|) for `log`, min-max scaled over the channels
+    and bins of each sample alone (all -1 where nothing is above the radius), then c phases divided by pi, 0 in bins
+    without content. Errors as in `window_mask`; ValueError for another amplitude.
     """
+    if amplitude not in AMPLITUDES:
+        raise ValueError(f"amplitude: expected one of {', '.join(AMPLITUDES)}, found {amplitude!r}")
     height, width = masked.shape[-2:]
     keep = window_mask(height, width, radius, window, masked)
     spectrum = _spectrum(masked)
     real, imag = spectrum.real * keep, spectrum.imag * keep
     # Adding 0 turns -0 into 0, for which atan2 would flip the phase between pi and -pi.
     phase = torch.atan2(imag + 0.0, real + 0.0) / math.pi
-    return torch.cat([_min_max(torch.hypot(real, imag)), phase], dim=1)
+    size = torch.hypot(real, imag)
+    return torch.cat([_min_max(torch.log1p(size) if amplitude == "log" else size), phase], dim=1)
 
 
-def _min_max(amplitude: Tensor) -> Tensor:
-    low = amplitude.amin(dim=(1, 2, 3), keepdim=True)
-    span = amplitude.amax(dim=(1, 2, 3), keepdim=True) - low
-    return 2 * (amplitude - low) / torch.where(span > 0, span, torch.ones_like(span)) - 1
+def _min_max(values: Tensor) -> Tensor:
+    low = values.amin(dim=(1, 2, 3), keepdim=True)
+    span = values.amax(dim=(1, 2, 3), keepdim=True) - low
+    return 2 * (values - low) / torch.where(span > 0, span, torch.ones_like(span)) - 1
 
 
 def spectral_share(images: Tensor, radius: float) -> Tensor:

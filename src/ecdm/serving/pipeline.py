@@ -33,13 +33,15 @@ FROZEN = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 # diffusers looks for another name, so that no ControlNetModel is made of a branch without its ACDA.
 ACDA_BRANCH = "needs_acda.safetensors"
 ORIGIN = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
+SAMPLING = ("sampler", "eta", "steps", "guidance", "precision")
 OUTPUTS = ("pil", "np", "pt")
 
 
 class InpaintPipeline(DiffusionPipeline):
     """Text-guided inpainting by a variant of the ablation; with `acda` it is `acda` or `ours`.
 
-    `sampler`, `eta`, `steps`, `guidance`: how it samples unless a call says otherwise; ValueError without them.
+    `sampler`, `eta`, `steps`, `guidance`, `precision`: how it samples unless a call says otherwise; ValueError without
+    them.
     """
 
     _optional_components = ("acda",)
@@ -48,9 +50,9 @@ class InpaintPipeline(DiffusionPipeline):
     def __init__(self, vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer,
                  unet: UNet2DConditionModel, scheduler: DDPMScheduler, controlnet: ControlNetModel,
                  acda: Acda | None = None, sampler: Any = None, eta: Any = None, steps: Any = None,
-                 guidance: Any = None) -> None:  # fmt: skip
+                 guidance: Any = None, precision: Any = None) -> None:  # fmt: skip
         super().__init__()
-        settings = Generate(sampler=sampler, eta=eta, steps=steps, guidance=guidance, batch=1)
+        settings = Generate(sampler=sampler, eta=eta, steps=steps, guidance=guidance, precision=precision, batch=1)
         self.register_modules(
             vae=vae,
             text_encoder=text_encoder,
@@ -69,7 +71,7 @@ class InpaintPipeline(DiffusionPipeline):
         return self.unet.device
 
     def to(self, device: str | torch.device) -> InpaintPipeline:
-        """Move the networks; returns the pipeline itself. ValueError for a dtype: sampling is done in float32."""
+        """Move the networks; returns the pipeline itself. ValueError for a dtype: weights stay float32."""
         if isinstance(device, torch.dtype):
             raise ValueError(f"dtype: found {device}, expected torch.float32, which the pipeline has already")
         for name in ("vae", "text_encoder", "unet"):
@@ -141,7 +143,8 @@ class InpaintPipeline(DiffusionPipeline):
             raise ValueError(f"num_inference_steps: found {steps}, expected 1 to {limit}")
         if not 0 <= guidance < float("inf"):
             raise ValueError(f"guidance_scale: found {guidance}, expected 0 or more")
-        return Generate(sampler=config.sampler, steps=steps, guidance=guidance, eta=config.eta, batch=count)
+        fixed = {name: config[name] for name in ("sampler", "eta", "precision")}
+        return Generate(**fixed, steps=steps, guidance=guidance, batch=count)
 
     def save_pretrained(self, save_directory: str | Path, safe_serialization: bool = True) -> None:
         """Write the folder in one step, in place of an earlier export.
@@ -187,7 +190,7 @@ class InpaintPipeline(DiffusionPipeline):
                 acda = Acda.load(folder / "acda", controlnet)
         for name in set(FROZEN) & set(NETWORKS):
             parts[name].requires_grad_(False).eval()
-        settings = {key: index[key] for key in ("sampler", "eta", "steps", "guidance")}
+        settings = {key: index[key] for key in SAMPLING}
         return cls(**parts, controlnet=controlnet, acda=acda, **settings)
 
 
@@ -205,7 +208,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     index: dict[str, Any] = read_json(path)
     try:
         found = index["_class_name"]
-        Generate(batch=1, **{key: index[key] for key in ("sampler", "eta", "steps", "guidance")})
+        Generate(batch=1, **{key: index[key] for key in SAMPLING})
         index["acda"][0]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path}: expected the index of an inpainting pipeline: {error!r}") from error

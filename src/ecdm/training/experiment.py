@@ -123,6 +123,7 @@ def _callbacks(run: Run, components: Components, seed: int, pictures: Path, live
         steps=settings.preview_steps,
         guidance=settings.preview_guidance,
         eta=0.0,
+        precision=settings.precision,
         batch=count,
     )
 
