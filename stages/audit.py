@@ -12,7 +12,7 @@ from ecdm.data.dataset import image_tensor
 from ecdm.data.files import fresh_folder, save_png
 from ecdm.data.sheets import sheet
 from ecdm.evaluation.audit import Audit
-from ecdm.evaluation.generate import Job
+from ecdm.evaluation.jobs import Job
 from ecdm.models.classifier import AttributeClassifier
 from ecdm.models.foundation import load_foundation
 from ecdm.models.perceptual import load_perceptual

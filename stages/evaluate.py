@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ecdm.config import load_params
-from ecdm.evaluation.generate import jobs
+from ecdm.evaluation.jobs import jobs
 from ecdm.evaluation.score import score, write_rows
 from ecdm.models.perceptual import load_perceptual
 from ecdm.stage import run

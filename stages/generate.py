@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ecdm.config import load_params
 from ecdm.data.files import fresh_folder
-from ecdm.evaluation.generate import generate, jobs
+from ecdm.evaluation.generate import generate
+from ecdm.evaluation.jobs import jobs
 from ecdm.methods.ours import variant
 from ecdm.models.branch import load_branch
 from ecdm.models.foundation import load_foundation

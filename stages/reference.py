@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ecdm.config import load_params
-from ecdm.evaluation.generate import inpaint, jobs
+from ecdm.evaluation.generate import inpaint
+from ecdm.evaluation.jobs import jobs
 from ecdm.evaluation.score import Row, rows, write_rows
 from ecdm.methods.base import Method
 from ecdm.methods.fills import FILLS, Reconstruction

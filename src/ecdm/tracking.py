@@ -62,7 +62,7 @@ class Store:
             raise ValueError(f"MLflow at {shown(uri)}: {problem}")
         from mlflow import MlflowClient
 
-        with _failures(uri), FileLock(project_of(root) / "mlflow.db.lock", timeout=300) as guard:
+        with failures(uri), FileLock(project_of(root) / "mlflow.db.lock", timeout=300) as guard:
             client = MlflowClient(tracking_uri=uri)
             return cls(client, _experiment(client, uri), guard)
 
@@ -70,7 +70,7 @@ class Store:
         self, key: str, name: str, params: Mapping[str, object], tags: Mapping[str, str], *, strict: bool
     ) -> MLflowTracker:
         """The run with this key, made with its params and tags if there is none; raises ValueError."""
-        with _failures(self.client.tracking_uri), self.guard:
+        with failures(self.client.tracking_uri), self.guard:
             run, made = self._find(key), False
             if run is None:
                 run, made = self._make(key, name, tags)
@@ -89,7 +89,7 @@ class Store:
                 raise ValueError(
                     f"MLflow: tag {name}: found {len(value)} characters, expected at most {EXPERIMENT_TAG_LENGTH}"
                 )
-        with _failures(self.client.tracking_uri):
+        with failures(self.client.tracking_uri):
             known = dict(self.client.get_experiment(self.experiment_id).tags)
             for name, value in (values or {}).items():
                 if known.get(name) != value:
@@ -173,7 +173,7 @@ def _live(name: str, root: Path) -> Tracker:
 
 
 @contextmanager
-def _failures(uri: str) -> Iterator[None]:
+def failures(uri: str) -> Iterator[None]:
     try:
         yield
     except ValueError:

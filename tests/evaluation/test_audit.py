@@ -21,7 +21,7 @@ from ecdm.config import Generate
 from ecdm.data.dataset import image_tensor
 from ecdm.data.scenes import SHAPES, Scene, draw_scene
 from ecdm.evaluation.audit import Audit, _textures
-from ecdm.evaluation.generate import Job
+from ecdm.evaluation.jobs import Job
 from ecdm.methods.fills import FILLS
 from ecdm.models.classifier import ATTRIBUTES, AttributeClassifier
 from ecdm.models.perceptual import load_perceptual

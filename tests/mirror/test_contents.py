@@ -59,7 +59,7 @@ def test_malformed_reports_are_named(tmp_path: Path, text: str, message: str) ->
 def test_malformed_histories_scores_and_records_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"h\.csv: line 2: expected numbers"):
         metrics_by_step(write(tmp_path / "h.csv", "step,name,value\n2,loss,half\n"))
-    with pytest.raises(ValueError, match=r"s\.csv: line 2: expected a number in value"):
+    with pytest.raises(ValueError, match=r"s\.csv: line 2: expected numbers in seed, image_id, pasted and value"):
         score_table([write(tmp_path / "s.csv", SCORES + "scenes,ours,0,7,10-20,psnr,1,good\n")])
     write(tmp_path / "runs" / "train.json", "{}")
     with pytest.raises(ValueError, match=r"train\.json: not a record of a stage run"):

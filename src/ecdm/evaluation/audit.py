@@ -17,7 +17,8 @@ from ecdm.config import Generate
 from ecdm.data.coco import load_image, read_split
 from ecdm.data.dataset import Batch, image_tensor
 from ecdm.data.scenes import Item, Scene, draw_scene
-from ecdm.evaluation.generate import Job, inpaint
+from ecdm.evaluation.generate import inpaint
+from ecdm.evaluation.jobs import Job
 from ecdm.evaluation.score import Net, measure
 from ecdm.methods.base import Method, generator_for
 from ecdm.methods.fills import FILLS

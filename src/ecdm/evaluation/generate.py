@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ecdm.data.dataset import Batch, MaskedFolder
+from ecdm.data.dataset import Batch
 from ecdm.data.files import png_name, save_png
+from ecdm.evaluation.jobs import Job
 from ecdm.methods.base import Method, generator_for
 from ecdm.numerics.metrics import to_uint8
 from ecdm.numerics.samplers import paste
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is inpainted: a split of a COCO-captions folder under one bucket of its masks."""
-
-    dataset: str
-    bucket: str
-    data: Path
-    masks: Path
-    edges: Path | None = None
-    split: str = "test"
-
-    def batches(self, batch: int) -> MaskedFolder:
-        """Its images, masks and captions, read batch by batch."""
-        return MaskedFolder(self.data, self.masks, self.bucket, batch, split=self.split, edges=self.edges)
-
-
-def jobs(datasets: Sequence[str], buckets: Sequence[str], data: Path, masks: Path) -> list[Job]:
-    """All pairs of data set and bucket, by the pipeline's layout of folders."""
-    return [Job(d, b, data / d, masks / d) for d in datasets for b in buckets]
 
 
 def generate(method: Method, work: Sequence[Job], folder: Path, seed: int, batch: int) -> None:

@@ -13,7 +13,7 @@ from ecdm.data.coco import load_image
 from ecdm.data.dataset import Batch
 from ecdm.data.files import png_name
 from ecdm.data.scores import COLUMNS
-from ecdm.evaluation.generate import Job
+from ecdm.evaluation.jobs import Job
 from ecdm.numerics import metrics
 
 Row = tuple[str, str, int, int, str, str, int, float]

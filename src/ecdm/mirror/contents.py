@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecdm.config import read_yaml
-from ecdm.data.scores import COLUMNS
 from ecdm.lineage import Entry, flatten
 from ecdm.profiles import overlay
 from ecdm.reporting.grids import Folders, masked_input, read_samples
 from ecdm.reporting.histories import read_history
 from ecdm.reporting.measured import Record, read_records
 from ecdm.reporting.records import read_rows
+from ecdm.reporting.scores import score_rows
 from ecdm.reporting.summary import ALL_SEEDS, HEADER
 from ecdm.runs import RUNS, git
 
@@ -79,20 +79,17 @@ def pooled(scores: Mapping[tuple[str, str], Means]) -> dict[str, Means]:
 def score_table(paths: Sequence[Path]) -> bytes:
     """Per-image scores as a table of the UI: a row per seed, dataset, bucket, image and output, a column per metric.
 
-    Raises: FileNotFoundError without a file; ValueError naming file and line of a value that is no number.
+    Raises: as `score_rows`.
     """
-    keys = ("seed", "dataset", "bucket", "image_id")
     rows: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     for path in paths:
-        for place, row in read_rows(path, COLUMNS):
-            key = (*(row[name] for name in keys), "pasted" if row["pasted"] == "1" else "raw")
-            try:
-                rows[key][row["metric"]] = float(row["value"])
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{place}: expected a number in value: {error}") from error
+        for _, (cell, seed, image, value) in score_rows(path):
+            key = (str(seed), cell.dataset, cell.bucket, str(image), "pasted" if cell.pasted else "raw")
+            rows[key][cell.metric] = value
     metrics = list(dict.fromkeys(name for values in rows.values() for name in values))
     data = [[*key, *(values.get(name) for name in metrics)] for key, values in sorted(rows.items())]
-    return json.dumps({"columns": [*keys, "output", *metrics], "data": data}).encode()
+    columns = ["seed", "dataset", "bucket", "image_id", "output", *metrics]
+    return json.dumps({"columns": columns, "data": data}).encode()
 
 
 def previews(folder: Path) -> dict[int, Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,15 @@ class Cell(NamedTuple):
     bucket: str
     metric: str
     pasted: bool
+
+
+class Score(NamedTuple):
+    """One line of a score file: the value of an image under one training seed."""
+
+    cell: Cell
+    seed: int
+    image: int
+    value: float
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,16 @@ class Scores:
 
 # Values of one file: cell → image → value.
 _Run = dict[Cell, dict[int, float]]
+
+
+def score_rows(path: Path) -> Iterator[tuple[str, Score]]:
+    """Each line of a score file with its place, `<path>: line <n>`, for messages.
+
+    Raises: FileNotFoundError without the file; ValueError naming file, line and column for a missing column and for
+    what is not a finite number.
+    """
+    for place, row in read_rows(path, COLUMNS):
+        yield place, _parse(row, place)
 
 
 def read_scores(folder: Path, variants: Sequence[str], seeds: Sequence[int], buckets: Sequence[str]) -> Scores:
@@ -89,10 +108,9 @@ def read_scores(folder: Path, variants: Sequence[str], seeds: Sequence[int], buc
 
 def _read(path: Path, buckets: Sequence[str]) -> dict[tuple[str, int], _Run]:
     runs: dict[tuple[str, int], _Run] = {}
-    for place, row in read_rows(path, COLUMNS):
-        if row["bucket"] not in buckets:
+    for place, (cell, seed, image, value) in score_rows(path):
+        if cell.bucket not in buckets:
             continue
-        cell, seed, image, value = _parse(row, place)
         values = runs.setdefault((cell.variant, seed), {}).setdefault(cell, {})
         if image in values:
             raise ValueError(f"{place}: a second value for {_name(cell)}, image {image}")
@@ -100,7 +118,7 @@ def _read(path: Path, buckets: Sequence[str]) -> dict[tuple[str, int], _Run]:
     return runs
 
 
-def _parse(row: Mapping[str, str], place: str) -> tuple[Cell, int, int, float]:
+def _parse(row: Mapping[str, str], place: str) -> Score:
     try:
         seed, image, pasted = int(row["seed"]), int(row["image_id"]), int(row["pasted"])
         value = float(row["value"])
@@ -109,7 +127,7 @@ def _parse(row: Mapping[str, str], place: str) -> tuple[Cell, int, int, float]:
     if pasted not in (0, 1) or not math.isfinite(value):
         raise ValueError(f"{place}: found pasted {pasted} and value {value}, expected 0 or 1 and finite")
     cell = Cell(row["dataset"], row["variant"], row["bucket"], row["metric"], bool(pasted))
-    return cell, seed, image, value
+    return Score(cell, seed, image, value)
 
 
 def _name(cell: Cell) -> str:

@@ -52,20 +52,12 @@ class Objective:
         self.parts, self.sail = components, sail
         self.split, self.schedule = SplitUNet(components.unet), components.schedule
 
-    def __call__(
-        self, branch: Branch, batch: TrainBatch, forward: Branch | None = None, swapped: bool = False
-    ) -> Terms:
-        """Loss terms; `forward` is the branch as wrapped for several processes, when it is.
-
-        `swapped` hands every sample the frequency signal of the one before it, the first that of the last: a probe of
-        what the tokens are worth.
-        """
+    def __call__(self, branch: Branch, batch: TrainBatch, forward: Branch | None = None) -> Terms:
+        """Loss terms; `forward` is the branch as wrapped for several processes, when it is."""
         z = q_sample(batch.z0, batch.t, batch.eps, self.schedule)
         with torch.no_grad():
             encoded = self.split.encode(z, batch.t, batch.text)
             transformed = signal(self.parts, branch, batch.images, batch.masks)
-            if swapped and transformed is not None:
-                transformed = transformed.roll(1, dims=0)
         run = forward or branch
         residuals = run(z, batch.t, batch.text, hint(batch.images, batch.masks), transformed)
         prediction, student = self.split.decode(encoded, residuals)
