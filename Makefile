@@ -41,7 +41,7 @@ smoke: setup
 
 test: setup
 	@tests/system-packages.sh
-	@python -m pytest
+	@OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 lint: setup
 	@ruff check .

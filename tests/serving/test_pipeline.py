@@ -16,7 +16,8 @@ from PIL import Image
 
 from ecdm.config import Generate
 from ecdm.data.coco import read_split
-from ecdm.evaluation.generate import generate, jobs
+from ecdm.evaluation.generate import generate
+from ecdm.evaluation.jobs import jobs
 from ecdm.methods.base import generator_for
 from ecdm.methods.ours import variant
 from ecdm.models.branch import Branch, start_branch
