@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def undeclared(stages: Mapping[str, Any], opened: Mapping[str, set[tuple[str, st
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two copies at different paths, each with an empty cache of its own, both reproduced.
+    """Two copies at different paths, each with an empty cache of its own, both reproduced at once.
 
     The stages of the first list the files that they open in a folder `opened` beside it.
     """
@@ -83,7 +84,9 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for copy in (first, second):
         assert run(copy, "ecdm", "profile", "micro", quiet=True).returncode == 0
         (copy / "dvc.lock").unlink(missing_ok=True)
-        repro(copy, opened if copy == first else None)
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(repro, first, opened), pool.submit(repro, second)]:
+            done.result()
     return first, second
 
 
