@@ -13,7 +13,9 @@ import pytest
 
 from ecdm.cli import main
 
-COMMANDS = ("profile", "check", "sync", "ui", "timing", "report", "inpaint", "app", "study")
+COMMANDS = (
+    "profile", "check", "sync", "ui", "timing", "report", "register", "promote", "inpaint", "app", "study",
+)  # fmt: skip
 HARDWARE = {"cpu": "a processor", "cores": 2, "torch": "2.11"}
 PARAMS = (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ecdm.commands import app, inpaint, report, settings, study, tracking
+from ecdm.commands import app, inpaint, models, report, settings, study, tracking
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
-    0: done. 1: `profile --check` found a difference. 2: bad input or a file that cannot be read or written, told in
-    one line. 130: interrupted.
+    0: done. 1: `profile --check` found a difference, `promote` a challenger that is not better. 2: bad input or a file
+    that cannot be read or written, told in one line. 130: interrupted.
     """
     options = _parser().parse_args(argv)
     try:
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Text-guided image inpainting: settings, tracking and timing of the pipeline, and its models.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (settings, tracking, report, inpaint, app, study):
+    for module in (settings, tracking, report, models, inpaint, app, study):
         module.register(commands)
     return parser
 

@@ -43,10 +43,28 @@ def test_named_models_are_offered_instead(project: Path) -> None:
     for folder in (a, b, c):
         folder.mkdir(parents=True)
         (folder / "model_index.json").touch()
-    assert app._models([a, c], project) == {"x": a, "y": c}
-    assert app._models([a, b, c], project) == {"a/x": a, "b/x": b, "y": c}
-    with pytest.raises(ValueError, match="found one folder twice"):
-        app._models([a, Path("b/../a/x")], project)
+    assert app._models(["a/x", "b/y"], project) == {"x": a, "y": c}
+    assert app._models(["a/x", "b/x", "b/y"], project) == {"a/x": a, "b/x": b, "y": c}
+    with pytest.raises(ValueError, match="found one model twice"):
+        app._models(["a/x", "b/../a/x"], project)
+
+
+def test_registered_models_have_their_alias_for_a_name(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Path]] = []
+
+    def fetched(uri: str, root: Path) -> Path:
+        asked.append((uri, root))
+        folder = project / uri.rpartition("@")[2] / "model"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model_index.json").touch()
+        return folder
+
+    monkeypatch.setattr("ecdm.serving.download.download", fetched)
+    named = ["models:/fills@champion", "models:/fills@challenger", "../build/train/ours-0"]
+    assert list(app._models(named, project)) == ["fills@champion", "fills@challenger", "ours-0"]
+    assert asked == [(uri, project) for uri in named[:2]]
+    with pytest.raises(ValueError, match="found one model twice"):
+        app._models([named[0], named[0]], project)
 
 
 def fault(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

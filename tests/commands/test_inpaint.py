@@ -87,6 +87,22 @@ def test_the_real_command(work: Path) -> None:
     assert done.stderr == "error: --out: found filled.jpg, expected the name of a PNG file, such as filled.png\n"
 
 
+def test_a_registered_model_is_taken_from_the_projects_mlflow(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    arguments = ["inpaint", *PAIR, "--prompt", "a cat", "--steps", "2", "--device", "cpu", "--out", "filled.png"]
+    assert main([*arguments, "--model", "models:/fills@champion"]) == 2
+    assert capsys.readouterr().err.startswith("error: MLflow at http://127.0.0.1:9: no answer within")
+    assert not (work / "filled.png").exists()
+    monkeypatch.setattr(
+        "ecdm.serving.download.download", lambda uri, root: root / MODEL if "@champion" in uri else None
+    )
+    assert main([*arguments, "--model", "models:/fills@champion"]) == 0
+    run(*PAIR, "--prompt", "a cat", "--out", "other.png")
+    assert np.array_equal(read(work / "filled.png"), read(work / "other.png"))
+
+
 ONE, ALL = [*PAIR, "--prompt", "a"], ["images", "masks", "--manifest", "list.jsonl"]
 
 

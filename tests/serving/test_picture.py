@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from ecdm.serving import picture as module
 from ecdm.serving.crops import CONTEXT, Crop, plan
-from ecdm.serving.picture import Picture, fill_picture, load_hole, load_picture, save_picture
+from ecdm.serving.picture import Picture, fill_picture, load_hole, load_picture, png, save_picture
 
 SIZE = 32
 
@@ -141,6 +142,21 @@ def test_an_empty_mask_gives_the_picture_itself() -> None:
     assert fill_picture(white, SIZE, picture, box(40, 60), 0) is picture
     with pytest.raises(ValueError, match="mask: found 60x41 px, expected 60x40 px"):
         fill_picture(white, SIZE, picture, box(41, 60), 0)
+
+
+def test_streams_are_read_and_written_like_files(tmp_path: Path) -> None:
+    pixels = np.dstack([noise(6, 5), noise(6, 5)[..., :1]])
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    content = (tmp_path / "in.png").read_bytes()
+    picture = load_picture(io.BytesIO(content), "upload")
+    assert picture.alpha is not None
+    assert np.array_equal(np.dstack([picture.pixels, picture.alpha]), pixels)
+    save_picture(tmp_path / "out.png", picture)
+    assert png(picture) == (tmp_path / "out.png").read_bytes()
+    with pytest.raises(ValueError, match=r"^upload: expected an image, found bytes that cannot be read as one$"):
+        load_picture(io.BytesIO(b"text"), "upload")
+    with pytest.raises(ValueError, match=r"^upload: found a mask of 5x6 px, expected 4x4 px"):
+        load_hole(io.BytesIO(content), Picture(noise(4, 4)), "upload")
 
 
 def test_transparency_is_kept_and_its_hidden_colours_are_not_shown(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ def register(commands: Any) -> None:
         "--model",
         action="append",
         default=[],
-        type=Path,
-        help="an exported folder, or build/train/<run>; may be repeated (default: all runs in build/train)",
+        help="an exported folder, build/train/<run>, or models:/NAME@ALIAS of MLflow's registry; may be repeated "
+        "(default: all runs in build/train)",
     )
     parser.add_argument("--port", type=int, default=7860, help="on this machine (default: 7860)")
     add_device(parser)
@@ -72,7 +72,7 @@ def app(options: argparse.Namespace) -> int:
     return 0
 
 
-def _project(named: list[Path]) -> Path:
+def _project(named: list[str]) -> Path:
     """The project that runs and examples come from; models that are named need none of it."""
     from ecdm.root import find_root
 
@@ -84,21 +84,25 @@ def _project(named: list[Path]) -> Path:
         raise
 
 
-def _models(named: list[Path], root: Path) -> dict[str, Path]:
+def _models(named: list[str], root: Path) -> dict[str, Path]:
     """Name on the page → folder; models whose folders are called the same have the whole path for a name."""
     if named:
+        from ecdm.serving.download import SCHEME, model_folder
         from ecdm.serving.export import find_weights
 
-        for folder in named:
+        folders = [model_folder(given) for given in named]
+        for folder in folders:
             find_weights(folder)
-        places = [folder.resolve() for folder in named]
+        places = [folder.resolve() for folder in folders]
         if len(set(places)) < len(places):
-            raise ValueError("--model: found one folder twice, expected folders that differ")
-        names = Counter(place.name for place in places)
-        return {
-            place.name if names[place.name] == 1 else str(folder): folder
-            for place, folder in zip(places, named, strict=True)
-        }
+            raise ValueError("--model: found one model twice, expected models that differ")
+        short = [
+            given.removeprefix(f"{SCHEME}/") if given.startswith(SCHEME) else place.name
+            for given, place in zip(named, places, strict=True)
+        ]
+        counts = Counter(short)
+        titles = [name if counts[name] == 1 else given for name, given in zip(short, named, strict=True)]
+        return dict(zip(titles, folders, strict=True))
     folder = root / "build" / "train"
     runs = [path.parents[1] for path in folder.glob("*/weights/branch.json")]
     if not runs:

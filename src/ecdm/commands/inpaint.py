@@ -19,7 +19,11 @@ def register(commands: Any) -> None:
     parser.add_argument("image", type=Path, metavar="IMAGE", help="a picture; with --manifest the pictures' folder")
     parser.add_argument("mask", type=Path, metavar="MASK", help="white is hole; with --manifest the masks' folder")
     parser.add_argument("--prompt", help="what to fill in")
-    parser.add_argument("--model", required=True, type=Path, help="an exported folder, or build/train/<run>")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="an exported folder, build/train/<run>, or models:/NAME@ALIAS of MLflow's registry",
+    )
     parser.add_argument("--out", required=True, type=Path, help="the PNG to write; with --manifest a folder")
     parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal pictures (default: 0)")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
@@ -35,13 +39,14 @@ def inpaint(options: argparse.Namespace) -> int:
     _check_outputs(tasks, folder)
     from tqdm import tqdm
 
+    from ecdm.serving.download import model_folder
     from ecdm.serving.export import open_model
     from ecdm.serving.picture import inpaint_picture, load_hole, load_picture, save_picture
 
     # Everything that can be at fault is looked at before the first picture is written.
     for task in tasks:
         load_hole(task.mask, load_picture(task.image))
-    pipeline = open_model(options.model, find_device(options.device))
+    pipeline = open_model(model_folder(options.model), find_device(options.device))
     pipeline.sampling(options.steps, options.guidance)
     with tqdm(tasks, desc="inpaint", unit="picture", disable=None) as bar:
         for task in bar:

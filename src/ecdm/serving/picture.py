@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ LIMIT = 80_000_000
 # (RGB (s, s, 3), hole (s, s), generator) → RGB (s, s, 3); s is the side of the model's images.
 Fill = Callable[[NDArray[np.uint8], NDArray[np.bool_], torch.Generator], NDArray[np.uint8]]
 Progress = Callable[[int, int], None]
+Source = Path | IO[bytes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +41,13 @@ class Picture:
         return f"{self.pixels.shape[1]}x{self.pixels.shape[0]}"
 
 
-def load_picture(path: Path) -> Picture:
+def load_picture(source: Source, name: str | None = None) -> Picture:
     """Read an image file upright; gray, palette and CMYK become RGB, transparency is kept.
 
+    `name`: what messages call it (default: its path).
     Raises: FileNotFoundError; ValueError naming a file that is no image, too large, or of more than 8 bits.
     """
-    image = _open(path)
+    image = _open(source, name or str(source))
     profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA") else None
     if not image.has_transparency_data:
         return Picture(np.array(image.convert("RGB")), profile=profile)
@@ -53,33 +55,39 @@ def load_picture(path: Path) -> Picture:
     return Picture(np.ascontiguousarray(pixels[..., :3]), pixels[..., 3].copy(), profile)
 
 
-def load_hole(path: Path, picture: Picture) -> NDArray[np.bool_]:
+def load_hole(source: Source, picture: Picture, name: str | None = None) -> NDArray[np.bool_]:
     """Read a mask file upright, bool (h, w): hole where its gray value is 128 or more.
 
+    `name` as in `load_picture`.
     Raises: as `load_picture`; ValueError naming the file and both sizes where it differs from the picture's.
     """
-    hole = np.array(_open(path).convert("L")) >= 128
+    name = name or str(source)
+    hole = np.array(_open(source, name).convert("L")) >= 128
     if hole.shape != picture.pixels.shape[:2]:
         height, width = hole.shape
-        raise ValueError(f"{path}: found a mask of {width}x{height} px, expected {picture.size} px as the picture has")
+        raise ValueError(f"{name}: found a mask of {width}x{height} px, expected {picture.size} px as the picture has")
     return hole
 
 
-def _open(path: Path) -> Image.Image:
-    if path.is_dir():
-        raise ValueError(f"{path}: found a folder, expected an image file")
+def _open(source: Source, name: str) -> Image.Image:
+    if isinstance(source, Path) and source.is_dir():
+        raise ValueError(f"{name}: found a folder, expected an image file")
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             (width, height), deep = image.size, beyond_eight_bits(image)
             if width * height <= LIMIT and not deep:
                 return ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
-        raise ValueError(f"{path}: expected an image, found a file that cannot be read: {error}") from error
+        # Of a stream Pillow tells only where it lies in memory.
+        what = (
+            f"a file that cannot be read: {error}" if isinstance(source, Path) else "bytes that cannot be read as one"
+        )
+        raise ValueError(f"{name}: expected an image, found {what}") from error
     if deep:
-        raise ValueError(f"{path}: found pixels of mode {deep}, expected 8 bits per channel")
-    raise ValueError(f"{path}: found {width}x{height} px, expected at most {LIMIT:,} pixels")
+        raise ValueError(f"{name}: found pixels of mode {deep}, expected 8 bits per channel")
+    raise ValueError(f"{name}: found {width}x{height} px, expected at most {LIMIT:,} pixels")
 
 
 def inpaint_picture(pipeline: Any, picture: Picture, hole: NDArray[np.bool_], prompt: str, seed: int,
@@ -160,15 +168,21 @@ def _covered(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
     return np.asarray(cv2.resize(mask.astype(np.float32), (side, side), interpolation=how)) > 1e-6
 
 
-def save_picture(path: Path, picture: Picture) -> None:
-    """Write a PNG in one step, with alpha where the picture has it."""
+def png(picture: Picture) -> bytes:
+    """The picture as a PNG file, with alpha where it has it."""
     pixels = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", icc_profile=picture.profile)
+    return buffer.getvalue()
+
+
+def save_picture(path: Path, picture: Picture) -> None:
+    """Write a PNG in one step, with alpha where the picture has it."""
+    content = png(picture)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        beside.write_bytes(buffer.getvalue())
+        beside.write_bytes(content)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
