@@ -31,13 +31,14 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    command: Sequence[str], port: int, log: Path, variables: Mapping[str, str] | None = None
+    command: Sequence[str], port: int, log: Path, variables: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A web server on a port of this machine, once it answers; with all its processes gone at the end."""
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
+            cwd=cwd,
             env={**os.environ, **quiet, **(variables or {})},
             stdout=output,
             stderr=output,
