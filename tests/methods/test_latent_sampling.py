@@ -103,12 +103,18 @@ def test_known_latents_stay_at_the_noise_level_of_every_step(
 ) -> None:
     batch = draw_batch()
     watch = Watch(parts, settings, batch, monkeypatch)
-    gray = torch.where(batch.masks > 0, 0.5, batch.images)
-    z0 = parts.vae.encode(gray * 2 - 1).latent_dist.mean * 1.5
+    visible = torch.stack(
+        [
+            torch.where(hole > 0, image[:, hole[0] == 0].mean(1)[:, None, None], image)
+            for image, hole in zip(batch.images, batch.masks, strict=True)
+        ]
+    )
+    z0 = parts.vae.encode(visible * 2 - 1).latent_dist.mean * 1.5
     streams = generators(batch)
     noise = [torch.stack([torch.randn(4, 4, 4, generator=g) for g in streams]) for _ in range(4)]
     assert [t for t, _ in watch.states] == [999, 749, 499, 249]
-    assert torch.equal(watch.states[0][1], noise[0])
+    last = float(parts.scheduler.alphas_cumprod[999])
+    torch.testing.assert_close(watch.states[0][1], last**0.5 * z0 + (1 - last) ** 0.5 * noise[0], rtol=1e-5, atol=1e-5)
     for (t, z), eps in zip(watch.states[1:], noise[1:], strict=True):
         alpha_bar = float(parts.scheduler.alphas_cumprod[t])
         expected = alpha_bar**0.5 * z0 + (1 - alpha_bar) ** 0.5 * eps

@@ -203,3 +203,17 @@ def test_latent_mask_spares_cells_up_to_a_share_of_hidden_pixels() -> None:
 def test_latent_mask_refuses_sizes_that_do_not_divide() -> None:
     with pytest.raises(ValueError, match="divisible by 8, found 16x20"):
         masks.latent_mask(torch.zeros(1, 1, 16, 20), 8)
+
+
+def test_mean_filled_takes_each_images_known_colour_and_reads_no_hole() -> None:
+    images = torch.rand((3, 3, 8, 10), generator=torch.Generator().manual_seed(0))
+    holes = torch.zeros(3, 1, 8, 10)
+    holes[0, :, 2:5, 3:9], holes[1] = 1, 1
+    spoiled = torch.where(holes > 0, float("nan"), images)
+    found = masks.mean_filled(spoiled, holes)
+    assert torch.equal(found[2], images[2])
+    assert (found[1] == 0.5).all()
+    known = images[0][:, holes[0, 0] == 0]
+    assert torch.equal(found[0][:, holes[0, 0] == 0], known)
+    expected = known.double().mean(1).float()[:, None].expand(3, 18)
+    torch.testing.assert_close(found[0][:, holes[0, 0] == 1], expected)

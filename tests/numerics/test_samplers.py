@@ -252,3 +252,15 @@ def test_bad_input_is_refused() -> None:
             samplers.sample(gaussian_eps, z, samplers.make_scheduler("ddim", CONFIG), steps, generator=None)
     with pytest.raises(ValueError, match="has no eta"):
         samplers.sample(gaussian_eps, z, samplers.make_scheduler("dpmsolver++", CONFIG), 4, generator=None, eta=0.5)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("ddim", 4), ("ddim", 1), ("dpmsolver++", 20)])
+def test_the_first_level_is_where_sampling_starts(name: str, steps: int) -> None:
+    seen, scheduler = [], samplers.make_scheduler(name, CONFIG)
+
+    def watched(z: Tensor, t: int) -> Tensor:
+        seen.append(t)
+        return z
+
+    samplers.sample(watched, torch.ones(1, 4), scheduler, steps, generator=None)
+    assert samplers.first_level(scheduler, steps) == seen[0]

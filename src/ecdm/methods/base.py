@@ -14,8 +14,9 @@ from ecdm.config import Generate
 from ecdm.data.dataset import Batch
 from ecdm.models.denoiser import Control, Denoiser
 from ecdm.models.foundation import Components
-from ecdm.numerics.masks import is_hole, latent_mask
-from ecdm.numerics.samplers import blend, make_scheduler, sample, sample_noise
+from ecdm.numerics.diffusion import q_sample
+from ecdm.numerics.masks import latent_mask, mean_filled
+from ecdm.numerics.samplers import blend, first_level, make_scheduler, sample, sample_noise
 
 
 class Method(Protocol):
@@ -45,9 +46,8 @@ class LatentSampler:
     settings: Generate
 
     def known_latents(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Latents (b, c, h/f, w/f) of the masked image, eq. 6 in the autoencoder's range: the hole is mid-gray."""
-        visible = torch.where(is_hole(masks), torch.full_like(images, 0.5), images)
-        return self.components.latents(self.components.moments(visible))
+        """Latents (b, c, h/f, w/f) of the masked image of eq. 6, its hole in the mean colour of what is known."""
+        return self.components.latents(self.components.moments(mean_filled(images, masks)))
 
     def hole(self, masks: Tensor, t: int) -> Tensor:
         """The latent cells (b, 1, h/f, w/f) that are hole at noise level t: those hidden by more than σ_t / 2.
@@ -62,6 +62,11 @@ class LatentSampler:
         """Raw outputs (b, 3, h, w) in [0, 1]."""
         parts, settings = self.components, self.settings
         z0_known = self.known_latents(batch.images, batch.masks)
+        scheduler = make_scheduler(settings.sampler, parts.scheduler.config)
+        # At the first level a few per cent of the signal are left, and the network trusts what it sees of them: noise
+        # alone would tell it that the hole has the colour of latent 0.
+        first = first_level(scheduler, settings.steps)
+        start = q_sample(z0_known, first, sample_noise(z0_known.shape, generators, z0_known), parts.schedule)
         denoise = Denoiser(parts, batch.captions, settings.guidance, settings.precision, control)
 
         def after_step(z: Tensor, reached: int) -> Tensor:
@@ -71,8 +76,8 @@ class LatentSampler:
 
         z = sample(
             denoise,
-            sample_noise(z0_known.shape, generators, z0_known),
-            make_scheduler(settings.sampler, parts.scheduler.config),
+            start,
+            scheduler,
             settings.steps,
             generator=list(generators),
             eta=settings.eta,

@@ -197,6 +197,15 @@ def masked_image(image: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
     return torch.where(is_hole(mask), image.new_tensor(fill), image)
 
 
+def mean_filled(images: Tensor, masks: Tensor) -> Tensor:
+    """Images (b, c, h, w) with the hole in the mean colour of each one's known pixels; 0.5 where nothing is known."""
+    hole = is_hole(masks)
+    known = (~hole).sum(dim=(-2, -1), keepdim=True)
+    total = masked_image(images, masks).sum(dim=(-2, -1), keepdim=True)
+    mean = torch.where(known > 0, total / known.clamp(min=1), torch.full_like(total, 0.5))
+    return torch.where(hole, mean, images)
+
+
 def latent_mask(mask: Tensor, factor: int, spared: float = 0.0) -> Tensor:
     """Reduce a mask (b, 1, h, w) to (b, 1, h / factor, w / factor): hole where more than `spared` of a cell is.
 

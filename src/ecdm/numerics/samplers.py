@@ -73,6 +73,13 @@ def sample(
     return z
 
 
+def first_level(scheduler: Scheduler, steps: int) -> int:
+    """The timestep at which `sample` starts with so many steps."""
+    scheduler = copy.deepcopy(scheduler)
+    scheduler.set_timesteps(steps)
+    return int(scheduler.timesteps[0])
+
+
 def _step_arguments(scheduler: Scheduler, eta: float, generator: Generators | None) -> dict[str, Any]:
     accepted = inspect.signature(scheduler.step).parameters
     if eta and "eta" not in accepted:
