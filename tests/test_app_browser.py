@@ -16,6 +16,7 @@ import pytest
 from browser import PHONE, browser_page
 from PIL import Image
 from playwright.sync_api import Locator, Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from servers import free_port
 
 from ecdm.models.branch import start_branch
@@ -57,11 +58,23 @@ def paint(page: Page) -> None:
     page.mouse.up()
 
 
+def press_start(page: Page) -> None:
+    """Press the button until the page asks the server: while an earlier answer is being shown it ignores clicks."""
+    for _ in range(60):
+        try:
+            with page.expect_request(lambda request: "/queue/join" in request.url, timeout=2000):
+                page.locator("#start").click()
+        except PlaywrightTimeout:
+            continue
+        return
+    pytest.fail("the button started nothing")
+
+
 def sample(page: Page, steps: str, guidance: str) -> None:
     """Start with settings; left empty, they are those of the small project: 3 and 3."""
     page.get_by_label("Steps", exact=True).fill(steps)
     page.get_by_label("Guidance", exact=True).fill(guidance)
-    page.locator("#start").click()
+    press_start(page)
 
 
 def results(page: Page, seed: int) -> list[Any]:
@@ -84,15 +97,14 @@ def test_a_painted_mask_is_inpainted_end_to_end(address: str, tmp_path: Path) ->
     Image.fromarray(upload).save(tmp_path / "mine.png")
     with browser_page() as (page, seen):
         page.goto(address)
-        start = page.locator("#start")
-        start.click()
+        press_start(page)
         page.get_by_text("Upload a picture first").wait_for()
         page.locator("#editor input[type=file]").first.set_input_files(tmp_path / "mine.png")
         page.locator("#editor").get_by_label("Brush").first.wait_for()
-        start.click()
+        press_start(page)
         page.get_by_text("Paint over the part").wait_for()
         paint(page)
-        start.click()
+        press_start(page)
         page.get_by_text("Type what should be in the painted part").wait_for()
         page.locator("#prompt textarea").fill("a red circle")
         page.get_by_text("Sampling", exact=True).click()
@@ -103,7 +115,7 @@ def test_a_painted_mask_is_inpainted_end_to_end(address: str, tmp_path: Path) ->
         page.locator("#new-seed").click()
         page.wait_for_function("document.querySelector('#seed input').value != '0'")
         seed = int(page.locator("#seed input").input_value())
-        start.click()
+        press_start(page)
         second = results(page, seed)
         page.locator("#seed input").fill("0")
         sample(page, "3", "3")
@@ -132,7 +144,7 @@ def test_an_example_is_inpainted_on_a_phone(address: str, tree: Path) -> None:
         page.wait_for_function("document.querySelector('#prompt textarea').value.length > 5")
         paint(page)
         page.locator("#models").get_by_label("baseline-0").uncheck()
-        page.locator("#start").click()
+        press_start(page)
         page.get_by_text("ours-0 · seed 0", exact=True).wait_for()
         image = page.locator("#results img")
         image.wait_for()
