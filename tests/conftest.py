@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,6 +19,9 @@ from ruamel.yaml import YAML
 # The libraries behind it take seconds to import, and most test files need none of them.
 if TYPE_CHECKING:
     from ecdm.models.foundation import Components
+
+# MLflow reads it when it is first imported, which test does that depends on their order.
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 ROOT = Path(__file__).parents[1]
 SPLITS = {"train": 6, "validation": 3, "test": 3}
