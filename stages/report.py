@@ -41,7 +41,7 @@ def main() -> None:
     histories, gates = read_histories(history_paths(BUILD / "train", *runs)), read_gates(GATES)
     grids = read_grids(DATA, BUILD, scores, params.seeds[0], largest_bucket(params.masks.buckets))
     findings = Findings.of(scores, gates, Bootstrap(judged.resamples, judged.level, params.seed))
-    sampled = (sampling.sampler, sampling.steps, sampling.guidance)
+    sampled = (sampling.sampler, sampling.steps, sampling.guidance, sampling.precision)
     setup = Setup(*sampled, params.train.steps, judged.resamples, judged.level)
     inputs = read_inputs(INPUTS)
     shown = Material.read(BUILD, params.variants, histories, grids, inputs, used(params))

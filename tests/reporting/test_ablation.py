@@ -12,7 +12,7 @@ from ecdm.reporting.provenance import Input
 from ecdm.reporting.scores import read_scores
 from ecdm.reporting.summary import Bootstrap
 
-SETUP = Setup("dpmsolver++", 20, 3.0, 240, 100, 0.95)
+SETUP = Setup("dpmsolver++", 20, 3.0, "bf16", 240, 100, 0.95)
 HELD = Gate("vae.psnr", "28.1", "≥ 27", "[27.9, 28.4]", True, "")
 FAILED = Gate("teacher_over_unet.psnr", "-1", "> 0", "", False, "")
 
@@ -27,7 +27,8 @@ def test_says_how_the_numbers_were_made(project: Any) -> None:
     for part in (
         "n = 4 images per mask set",
         "seeds 0, 1",
-        "multistep solver DPM-Solver++, 20 steps, guidance 3",
+        "multistep solver DPM-Solver++, 20 steps, guidance 3, networks in bfloat16, one output per image",
+        "starts from the noised latents of the masked image",
         "95 %, bootstrap over images and seeds, 100 resamples",
         "more than σ_t / 2 of its pixels are hidden; at the end every cell that touches the hole is the network's own",
         "**It is not LPIPS**",

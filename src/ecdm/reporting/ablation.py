@@ -25,6 +25,7 @@ NOT_COMPARABLE = (
 )
 NOT_COUNTED = "without hole columns, which repeat PSNR and ℓ1 where known pixels are exact"
 SAMPLERS = {"ddim": "DDIM", "dpmsolver++": "the multistep solver DPM-Solver++"}
+PRECISIONS = {"no": "in float32", "bf16": "networks in bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Setup:
     sampler: str
     steps: int
     guidance: float
+    precision: str
     train_steps: int
     resamples: int
     level: float
@@ -148,7 +150,8 @@ def method_notes(findings: Findings, setup: Setup) -> list[str]:
         "same images, masks, captions and noise for every variant.",
         f"**Training:** {setup.train_steps} steps from the same start, {trained}.",
         f"**Sampling:** {SAMPLERS.get(setup.sampler, setup.sampler)}, {setup.steps} steps, guidance "
-        f"{setup.guidance:g}, one output per image.",
+        f"{setup.guidance:g}, {PRECISIONS[setup.precision]}, one output per image. It starts from the noised latents "
+        "of the masked image, whose hole has the mean colour of the known pixels; no pixel of the hole is read.",
         "**Blending:** a latent cell of which only a part is hidden counts as hole at noise level σ_t when more than "
         "σ_t / 2 of its pixels are hidden; at the end every cell that touches the hole is the network's own. The paper "
         "leaves the latent mask open.",
