@@ -6,10 +6,11 @@ export HF_HUB_OFFLINE ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export DO_NOT_TRACK ?= 1
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke test lint ui
+.PHONY: help setup repro smoke tune test lint ui
 
 help:
 	@echo "make repro   run the whole pipeline on the embedded default"
+	@echo "make tune    search over λ and the high-pass radius, in its short form"
 	@echo "make test    run the tests"
 	@echo "make smoke   run the whole pipeline in its smallest form, on a copy"
 	@echo "make lint    style, types, import directions"
@@ -38,6 +39,11 @@ repro: setup
 
 smoke: setup
 	@python tests/smoke.py
+
+tune: setup
+	@ecdm check
+	@dvc repro tune/dvc.yaml:short
+	@echo "report: build/search/short/summary.md; look at the trials with make ui"
 
 test: setup
 	@tests/system-packages.sh

@@ -18,12 +18,13 @@ from ecdm.reporting.material import Material
 from ecdm.reporting.page import report_page
 from ecdm.reporting.provenance import read_inputs
 from ecdm.reporting.scores import read_scores
+from ecdm.reporting.search import read_search
 from ecdm.reporting.summary import Bootstrap
 
 DATA, BUILD, REPORTS = Path("data"), Path("build"), Path("reports")
 GATES = REPORTS / "gates.json"
 MADE = ("masks", "variants", "train", "generate", "scores", "cost")
-INPUTS = [DATA / "scenes", DATA / "photos", *(BUILD / name for name in MADE), GATES]
+INPUTS = [DATA / "scenes", DATA / "photos", *(BUILD / name for name in MADE), GATES, REPORTS / "search"]
 
 
 def used(params: Params) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def main() -> None:
     sampled = (sampling.sampler, sampling.steps, sampling.guidance, sampling.precision)
     setup = Setup(*sampled, params.train.steps, judged.resamples, judged.level)
     inputs = read_inputs(INPUTS)
-    shown = Material.read(BUILD, params.variants, histories, grids, inputs, used(params))
+    shown = Material.read(BUILD, params.variants, histories, grids, inputs, used(params), read_search(REPORTS))
     texts = {f"curves/{name}.csv": curve_csv(series) for name, series in histories.items()}
     texts |= files(findings, setup, inputs)
     texts["report.html"] = report_page(findings, setup, shown)

@@ -161,7 +161,19 @@ class Project:
         (self.root / "reports").mkdir(exist_ok=True)
         content = json.dumps({"enforced": False, "gates": {"vae.psnr": gate}})
         (self.root / "reports" / "gates.json").write_text(content, encoding="utf-8")
+        self.write_search()
         return self.root
+
+    def write_search(self) -> None:
+        """What a search has found, as its own report leaves it."""
+        from search_case import small
+
+        from ecdm.search.figures import write_figures
+        from ecdm.search.results import write_results
+
+        studies, folder = small(), self.root / "reports" / "search"
+        write_results(studies, folder)
+        write_figures(studies, folder)
 
 
 def run_report(root: Path) -> subprocess.CompletedProcess[str]:

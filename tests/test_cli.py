@@ -98,7 +98,7 @@ def test_an_interrupted_command_says_nothing(
     def interrupted(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ecdm.config.load_params", interrupted)
+    monkeypatch.setattr("ecdm.search.settings.load_tune", interrupted)
     assert main(["check"]) == 130
     assert capsys.readouterr() == ("", "")
 

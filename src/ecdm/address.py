@@ -45,6 +45,9 @@ def sqlite_file(uri: str) -> Path | None:
 def shown(uri: str) -> str:
     """An address without its user and password."""
     parts = urlsplit(uri)
+    if not parts.netloc:
+        # Of a file's address `urlunsplit` would drop slashes.
+        return uri
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ecdm.commands import app, inpaint, models, report, settings, study, tracking
+from ecdm.commands import app, inpaint, models, report, settings, study, tracking, tune
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Text-guided image inpainting: settings, tracking and timing of the pipeline, and its models.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (settings, tracking, report, models, inpaint, app, study):
+    for module in (settings, tracking, report, tune, models, inpaint, app, study):
         module.register(commands)
     return parser
 

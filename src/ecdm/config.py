@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -50,6 +50,7 @@ __all__ = [
     "load_params",
     "load_variant",
     "read_yaml",
+    "validated",
     "variant_settings",
     "yaml_text",
 ]
@@ -77,6 +78,8 @@ class Params(Section):
     generate: Generate
     evaluate: Evaluate
     gates: Gates
+    # The search reads its own section: what it says concerns no stage of the pipeline.
+    tune: dict[str, Any]
 
     @field_validator("variants", "seeds")
     @classmethod
@@ -109,13 +112,13 @@ class VariantSettings(Section):
     acda: Acda | None
 
 
-def _message(path: Path, error: ValidationError) -> str:
+def _message(path: Path, error: ValidationError, section: tuple[str, ...]) -> str:
     """The first problem as `file: key: found …, expected …`; unknown keys come before missing ones."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in (*section, *first["loc"]))
     if first["type"] == "extra_forbidden":
-        missing = [".".join(map(str, p["loc"])) for p in problems if p["type"] == "missing"]
+        missing = [".".join(map(str, (*section, *p["loc"]))) for p in problems if p["type"] == "missing"]
         return f"{path}: {key}: unknown key" + (f"; missing: {', '.join(missing)}" if missing else "")
     if first["type"] == "missing":
         return f"{path}: {key}: missing key"
@@ -153,12 +156,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, model: type[Model]) -> Model:
-    content = read_yaml(path)
+    return validated(read_yaml(path), path, model)
+
+
+def validated(content: Mapping[str, Any], path: Path, model: type[Model], *section: str) -> Model:
+    """The content of a file, or of its `section`, as a model; raises ValueError naming file and key."""
     try:
         # By alias alone: the pipeline watches the keys as they stand in the file, such as sail.lambda.
         return model.model_validate(content, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise ValueError(_message(path, error)) from error
+        raise ValueError(_message(path, error, section)) from error
 
 
 def load_params(path: Path = PARAMS) -> Params:

@@ -10,9 +10,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ecdm.drawing import save
 from ecdm.numerics.statistics import Interval
 from ecdm.reporting import figures
-from ecdm.reporting.figures import COLOURS, PANELS, bars, curves, save
+from ecdm.reporting.figures import COLOURS, PANELS, bars, curves
 from ecdm.reporting.histories import Histories, Run, Series, smoothed
 from ecdm.reporting.labels import model_title, shown_metrics
 from ecdm.reporting.summary import Key

@@ -178,7 +178,7 @@ def looked_up(path: Path, keys: list[str]) -> Any:
     """A value in a JSON or YAML file."""
     value = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     for key in keys:
-        value = value[key]
+        value = value[key.replace("~1", "/")]
     return value
 
 
@@ -186,14 +186,14 @@ def shown(value: Any) -> set[str]:
     """The ways in which the page may print a value of a JSON file."""
     if isinstance(value, list):
         return {f"[{', '.join(f'{end:.4g}' for end in value)}]"}
-    return {f"{value / 1e9:.2f}", f"{value:,}".replace(",", " "), f"{value:.4g}", f"≥ {value:.4g}"}
+    return {f"{value / 1e9:.2f}", f"{value:,}".replace(",", " "), f"{value:.4g}", f"{value:.5g}", f"≥ {value:.4g}"}
 
 
 def test_every_count_and_gate_is_its_files(tree: Path, page: Page) -> None:
     found = list(cited(page, ".json"))
     for path, key, text in found:
         assert text in shown(looked_up(tree / "reports" / path, key.strip("/").split("/")))
-    assert len(found) == 4 * 7 + 3
+    assert len(found) == 4 * 7 + 3 + 11
 
 
 def test_every_setting_is_its_files(tree: Path, page: Page) -> None:
@@ -284,7 +284,9 @@ def test_without_baseline_pictures_and_curves_their_sections_are_gone(project: A
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     (root / "build/train/sail-0/history.csv").write_text("step,name,value\n", encoding="utf-8")
     found = reported(root)
-    assert found.attributes("section", "id") == ["results", "pictures", "cost", "gates", "published", "provenance"]
+    assert found.attributes("section", "id") == [
+        "results", "pictures", "search", "cost", "gates", "published", "provenance",
+    ]  # fmt: skip
     assert "Photographs" not in found.text
     assert not [href for href, _ in found.links if "differences.csv" in href]
 

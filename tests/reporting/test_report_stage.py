@@ -20,12 +20,14 @@ FILES = {
 }
 
 MADE = ("masks", "variants", "train", "generate", "scores", "cost")
-INPUTS = ("data/scenes", "data/photos", *(f"build/{name}" for name in MADE), "reports/gates.json")
+INPUTS = ("data/scenes", "data/photos", *(f"build/{name}" for name in MADE), "reports/gates.json", "reports/search")
 
 
 def contents(root: Path) -> dict[str, bytes]:
     reports = root / "reports"
-    return {path.relative_to(reports).as_posix(): path.read_bytes() for path in reports.rglob("*") if path.is_file()}
+    found = {path.relative_to(reports).as_posix(): path for path in reports.rglob("*") if path.is_file()}
+    # The search is not this stage's.
+    return {name: path.read_bytes() for name, path in found.items() if not name.startswith("search/")}
 
 
 @pytest.fixture

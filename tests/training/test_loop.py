@@ -15,12 +15,13 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from ecdm.models.branch import Branch
 from ecdm.models.foundation import NETWORKS
+from ecdm.training.checkpoint import saved_history
 from ecdm.training.loop import Callbacks, Run, train
 from ecdm.training.objective import Objective, Terms
 
 Make = Callable[..., Run]
 VARIANTS = ("baseline", "sail", "acda", "ours")
-QUIET = Callbacks(lambda step, values: None, lambda step, branch: None)
+QUIET = Callbacks(lambda step, values: None, lambda step, branch: {})
 
 
 class Killed(BaseException):
@@ -32,7 +33,7 @@ def kill_at(step: int) -> Callbacks:
         if reached >= step:
             raise Killed
 
-    return Callbacks(metrics, lambda step, branch: None)
+    return Callbacks(metrics, lambda step, branch: {})
 
 
 def weights(run: Run) -> dict[str, Tensor]:
@@ -111,7 +112,7 @@ def test_a_checkpoint_of_other_inputs_is_ignored(make_run: Make) -> None:
     train(other, QUIET)
     steps: list[int] = []
     again = make_run()
-    train(again, Callbacks(lambda step, values: steps.append(step), lambda step, branch: None))
+    train(again, Callbacks(lambda step, values: steps.append(step), lambda step, branch: {}))
     assert steps[0] == 1
     assert equal(weights(again), weights(fresh))
     assert not equal(weights(other), weights(fresh))
@@ -182,16 +183,27 @@ def test_looking_at_a_run_does_not_change_it(make_run: Make) -> None:
     plain.checkpoint.unlink()
     seen: list[int] = []
     watched = make_run(validate_every=1, log_every=1, checkpoint_every=1)
-    train(watched, Callbacks(lambda step, values: None, lambda step, branch: seen.append(step)))
+
+    def look(step: int, branch: Branch) -> dict[str, float]:
+        seen.append(step)
+        return {"seen": step / 2}
+
+    history = train(watched, Callbacks(lambda step, values: None, look))
     assert seen == [1, 2, 3, 4, 5]
+    # What was found belongs to the history, which a checkpoint keeps.
+    assert by_name(history)["seen"] == {step: step / 2 for step in seen}
+    assert saved_history(watched.checkpoint, watched.key) == history
+    assert saved_history(watched.checkpoint, "another") == []
+    assert saved_history(watched.checkpoint.with_name("none"), watched.key) == []
     assert equal(weights(watched), weights(plain))
 
 
 def test_previews_see_the_averaged_weights(make_run: Make) -> None:
     seen: list[dict[str, Tensor]] = []
 
-    def preview(step: int, branch: Branch) -> None:
+    def preview(step: int, branch: Branch) -> dict[str, float]:
         seen.append({name: value.clone() for name, value in branch.state_dict().items()})
+        return {}
 
     run = make_run(ema_decay=0.4)
     train(run, Callbacks(lambda step, values: None, preview))
@@ -212,7 +224,7 @@ def test_the_history_holds_what_belongs_to_the_variant(make_run: Make, variant: 
     def metrics(step: int, values: dict[str, float]) -> None:
         told.extend((step, name, value) for name, value in values.items())
 
-    history = train(make_run(variant, lam=0.3), Callbacks(metrics, lambda step, branch: None))
+    history = train(make_run(variant, lam=0.3), Callbacks(metrics, lambda step, branch: {}))
     assert told == history
     found = by_name(history)
     expected = {"loss", "loss_simple", "grad_norm", "lr", "validation_loss"}
@@ -237,7 +249,7 @@ def test_the_learning_rate_rises_and_stays_or_falls_along_a_cosine(make_run: Mak
         "constant": [1 / 3, 2 / 3, 1, 1, 1, 1],
         "cosine": [1 / 3, 2 / 3, 1, *((1 + math.cos(math.pi * k / 4)) / 2 for k in (1, 2, 3))],
     }
-    found = by_name(train(run, Callbacks(lambda step, values: None, lambda step, branch: None)))
+    found = by_name(train(run, Callbacks(lambda step, values: None, lambda step, branch: {})))
     for name, peak in (("lr", 1e-3), ("lr_acda", run.acda_lr)):
         assert list(found[name].values()) == pytest.approx([peak * share for share in shares[schedule]])
 

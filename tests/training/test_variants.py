@@ -13,7 +13,7 @@ from ecdm.training.loop import Callbacks, Run, train
 
 Make = Callable[..., Run]
 VARIANTS = ("baseline", "sail", "acda", "ours")
-QUIET = Callbacks(lambda step, values: None, lambda step, branch: None)
+QUIET = Callbacks(lambda step, values: None, lambda step, branch: {})
 
 
 def weights(run: Run) -> dict[str, Tensor]:

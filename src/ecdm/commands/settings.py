@@ -33,7 +33,7 @@ def _profile(options: argparse.Namespace) -> int:
     if not changes:
         print(f"{PARAMS} has the settings of profile {options.name} already")
         return 0
-    _validate(new, profile)
+    validate(new, profile)
     print(changes, end="")
     if options.check:
         return 1
@@ -42,21 +42,22 @@ def _profile(options: argparse.Namespace) -> int:
     return 0
 
 
-def _validate(text: str, profile: Path) -> None:
-    from ecdm.config import load_params
+def validate(text: str, profile: Path) -> None:
+    """Raise ValueError where params.yaml with this text, which `profile` led to, would not be valid."""
+    from ecdm.search.settings import load_tune
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / PARAMS
         path.write_text(text, encoding="utf-8")
         try:
-            load_params(path)
+            load_tune(path)
         except ValueError as error:
             raise ValueError(f"{profile}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def _check(options: argparse.Namespace) -> int:
-    from ecdm.config import load_params
+    from ecdm.search.settings import load_tune
 
-    load_params(find_root() / PARAMS)
+    load_tune(find_root() / PARAMS)
     print(f"{PARAMS} is valid")
     return 0

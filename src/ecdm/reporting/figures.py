@@ -2,69 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
+from ecdm.drawing import DPI, LEGEND, PLAIN, WIDTH, drawing, save
 from ecdm.numerics.statistics import Interval
 from ecdm.reporting.histories import Histories, Run, Series, smoothed
 from ecdm.reporting.labels import Metric, bucket_title, model_title
 from ecdm.reporting.summary import Key
 
-# 1600 px wide: twice the width at which a README shows it, hence the large type.
-WIDTH, DPI = 10.0, 160
 # Okabe and Ito's palette; dashes and markers tell the same apart without colour.
 COLOURS = {"baseline": "#222222", "sail": "#0072B2", "acda": "#E69F00", "ours": "#D55E00"}
 DASHES = {"baseline": "-", "sail": (0, (6, 2)), "acda": (0, (2, 1.2)), "ours": (0, (7, 2, 1.5, 2))}
 MARKERS = {"baseline": "o", "sail": "s", "acda": "^", "ours": "D"}
 OTHER = "#009E73"
-STYLE = {
-    "font.size": 11.0,
-    "axes.titlesize": 12.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#777777",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
-    "xtick.color": "#333333",
-    "ytick.color": "#333333",
-    "legend.frameon": False,
-    "legend.fontsize": 11.0,
-    "savefig.facecolor": "white",
-}
 PANELS = (
     ("loss_simple", "Denoising loss, L$_{simple}$", False),
     ("loss_soft", "Soft loss, L$_{soft}$", False),
     ("rms_text", "Text term of attention, RMS", True),
     ("rms_frequency", "Frequency term of attention, RMS", True),
 )
-# Numbers as they are, without a common factor above the axis.
-PLAIN = "{x:.4g}"
-LEGEND: dict[str, Any] = {"loc": "outside lower center", "ncols": 4, "handlelength": 3.2}
-
-
-@contextmanager
-def drawing() -> Iterator[None]:
-    """Matplotlib's defaults with this report's style, whatever the user's own settings are."""
-    with style.context(["default", STYLE]):
-        yield
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG without software name or date, so that equal figures are equal files."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", dpi=figure.dpi, metadata={"Software": None})
 
 
 def curves(histories: Histories, path: Path) -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from ecdm.data.coco import CaptionedImage, load_image, load_like, read_split
 from ecdm.data.files import png_name
+from ecdm.drawing import drawing, save
 from ecdm.reporting.ablation import DATASET, PHOTOS
-from ecdm.reporting.figures import drawing, save
 from ecdm.reporting.labels import bucket_heading, bucket_title, model_title
 from ecdm.reporting.scores import Scores
 

@@ -13,6 +13,7 @@ from ecdm.reporting.grids import Grid
 from ecdm.reporting.histories import Histories
 from ecdm.reporting.pictures import Gallery, galleries
 from ecdm.reporting.provenance import Input, settings, versions
+from ecdm.reporting.search import Searched
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,12 @@ class Material:
     libraries: Mapping[str, str]
     settings: Mapping[str, str]
     variants: Mapping[str, Mapping[str, str]]
+    search: Searched | None
 
     @classmethod
     def read(
         cls, build: Path, variants: Sequence[str], histories: Histories, grids: Sequence[Grid],
-        inputs: Sequence[Input], used: Mapping[str, Any],
+        inputs: Sequence[Input], used: Mapping[str, Any], search: Searched | None,
     ) -> Material:  # fmt: skip
         """Read costs and settings of the variants; `used`: what is listed of params.yaml."""
         own = [build / "variants" / f"{name}.yaml" for name in variants]
@@ -46,6 +48,7 @@ class Material:
             versions(),
             settings(used),
             {path.as_posix(): settings(_settings(path)) for path in own},
+            search,
         )
 
 

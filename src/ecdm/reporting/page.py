@@ -23,6 +23,7 @@ SECTIONS = {
     "intervals": "Differences to baseline",
     "pictures": "Pictures",
     "training": "Training",
+    "search": "Search",
     "cost": "Counted cost",
     "gates": "Quality gates",
     "published": "Published values",
@@ -61,6 +62,7 @@ def _sections(findings: Findings, material: Material) -> dict[str, str]:
         "intervals": not findings.changes,
         "pictures": not material.galleries,
         "training": not material.histories,
+        "search": material.search is None,
         "gates": not findings.gates.gates,
     }
     return {anchor: title for anchor, title in SECTIONS.items() if not absent.get(anchor)}

@@ -16,8 +16,9 @@ from matplotlib.ticker import PercentFormatter
 
 from ecdm.data.coco import load_image
 from ecdm.data.files import fresh_folder
+from ecdm.drawing import DPI, WIDTH, drawing, save
 from ecdm.numerics.statistics import Interval
-from ecdm.reporting.figures import COLOURS, DPI, MARKERS, OTHER, WIDTH, drawing, save
+from ecdm.reporting.figures import COLOURS, MARKERS, OTHER
 from ecdm.reporting.labels import bucket_title, model_title
 from ecdm.reporting.tables import Table
 from ecdm.study.plan import KINDS, PLAN, Plan

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -46,20 +48,37 @@ def load_state(path: Path, key: str, state: State) -> bool:
 
     Raises: ValueError when the file cannot be read.
     """
+    with _opened(path, key) as stored:
+        if stored is None:
+            return False
+        metadata = stored.metadata()
+        _restore(state, {name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
+    state.step = int(metadata["step"])
+    state.history[:] = _history(metadata)
+    return True
+
+
+def saved_history(path: Path, key: str) -> History:
+    """The history up to the state at `path`; empty where `load_state` would restore none. Raises: as there."""
+    with _opened(path, key) as stored:
+        return [] if stored is None else _history(stored.metadata())
+
+
+def _history(metadata: dict[str, str]) -> History:
+    return [(int(s), str(n), float(v)) for s, n, v in json.loads(metadata["history"])]
+
+
+@contextmanager
+def _opened(path: Path, key: str) -> Iterator[Any]:
+    """The file, or None where there is none of this key."""
     if not path.is_file():
-        return False
+        yield None
+        return
     try:
         with safe_open(path, "pt") as stored:
-            metadata = stored.metadata() or {}
-            if metadata["key"] != key:
-                return False
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            yield stored if (stored.metadata() or {})["key"] == key else None
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"{path}: not a readable checkpoint ({error}); delete it to start over") from error
-    _restore(state, tensors)
-    state.step = int(metadata["step"])
-    state.history[:] = [(int(s), str(n), float(v)) for s, n, v in json.loads(metadata["history"])]
-    return True
 
 
 @torch.no_grad()

@@ -77,24 +77,38 @@ def run_experiment(variant: VariantSettings, settings: Train, seed: int, paths: 
     several processes the main one alone reports and writes.
     Raises: FileNotFoundError or ValueError naming the input at fault.
     """
+    deterministic()
+    components = load_foundation(paths.foundation)
+    run = make_run(variant, settings, seed, paths, components, inputs_digest(paths))
+    pictures = paths.checkpoint.with_name(f"{paths.checkpoint.stem}-{run.key[:12]}")
+    history = train(run, _callbacks(run, components, seed, pictures, live))
+    if is_main_process():
+        _write(run, history, pictures, paths)
+
+
+def deterministic() -> None:
+    """Let torch take only algorithms that give the same bits each time."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else CUDA refuses to be deterministic
     torch.use_deterministic_algorithms(True)
-    components = load_foundation(paths.foundation)
-    branch = start_branch(components, variant.acda, seed)
-    run = Run(
-        branch=branch,
+
+
+def make_run(
+    variant: VariantSettings, settings: Train, seed: int, paths: Paths, components: Components, inputs: str
+) -> Run:
+    """A run that starts at the foundation's branch; `inputs` is the digest of what lies at `paths`.
+
+    Raises: FileNotFoundError or ValueError naming the input at fault.
+    """
+    return Run(
+        branch=start_branch(components, variant.acda, seed),
         objective=Objective(components, variant.sail),
         train=_folder(paths, "train", components, seed, settings.text_dropout),
         validation=_folder(paths, "validation", components, seed, 0.0),
         settings=settings,
         acda_lr=variant.acda.lr if variant.acda else settings.lr,
         checkpoint=paths.checkpoint,
-        key=_key(variant, settings, seed, paths),
+        key=_key(variant, settings, seed, inputs),
     )
-    pictures = paths.checkpoint.with_name(f"{paths.checkpoint.stem}-{run.key[:12]}")
-    history = train(run, _callbacks(run, components, seed, pictures, live))
-    if is_main_process():
-        _write(run, history, pictures, paths)
 
 
 def _write(run: Run, history: History, pictures: Path, paths: Paths) -> None:
@@ -127,26 +141,34 @@ def _callbacks(run: Run, components: Components, seed: int, pictures: Path, live
         batch=count,
     )
 
-    def show(step: int, branch: Branch) -> None:
+    def show(step: int, branch: Branch) -> dict[str, float]:
         picture = preview(components, branch, run.validation, count, sampling, seed)
         save_png(pictures / f"{step:06d}.png", picture)
         live.image("validation", picture, step)
+        return {}
 
     return Callbacks(lambda step, values: live.metrics(values, step), show)
 
 
-def _key(variant: VariantSettings, settings: Train, seed: int, paths: Paths) -> str:
-    """Names what a run is made of, so that a checkpoint of other inputs, code or threads is not resumed."""
-    known = [variant.model_dump(), settings.model_dump(), seed, sources_digest(SOURCES), torch.get_num_threads()]
-    files = []
+def inputs_digest(paths: Paths) -> str:
+    """SHA-256 over what a run reads, latents, captions, edges and foundation, and over the code that makes it.
+
+    Raises: FileNotFoundError naming a file that is missing.
+    """
+    digest, files = hashlib.sha256(sources_digest(SOURCES).encode()), []
     for split in ("train", "validation"):
         files += [paths.latents / f"{split}.safetensors", captions_file(paths.data, split)]
         files += sorted((paths.edges / split).glob("*.png"))
     files += sorted(path for path in paths.foundation.rglob("*") if path.is_file())
-    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _key(variant: VariantSettings, settings: Train, seed: int, inputs: str) -> str:
+    """Names what a run is made of, so that a checkpoint of other inputs, code or threads is not resumed."""
+    known = [variant.model_dump(), settings.model_dump(), seed, torch.get_num_threads(), inputs]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def _write_history(path: Path, history: History) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,17 @@ from ecdm.training.objective import Objective
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Where a run's numbers and pictures go: (step, name → value), and the branch with its averaged weights."""
+    """Where a run's numbers go, (step, name → value), and who looks at the branch with its averaged weights.
+
+    What `validate` finds joins the numbers of its step, and so the history that a checkpoint keeps.
+    """
 
     metrics: Callable[[int, dict[str, float]], None]
-    preview: Callable[[int, Branch], None]
+    validate: Callable[[int, Branch], Mapping[str, float]]
+
+
+class Diverged(ValueError):
+    """A loss or a gradient that is not finite."""
 
 
 @dataclass
@@ -49,7 +56,7 @@ def train(run: Run, callbacks: Callbacks) -> History:
     Branch and foundation move to accelerate's device. Of several processes the main one alone validates, reports and
     saves; its losses are those of its own share of the batch.
     Returns every (step, name, value) reported, those before a resume included.
-    Raises: ValueError when a loss or a gradient is not finite.
+    Raises: Diverged when a loss or a gradient is not finite.
     """
     settings = run.settings
     accelerator = Accelerator(
@@ -136,7 +143,7 @@ def _after(run: Run, callbacks: Callbacks, state: State, average: EMAModel, row:
         average.store(state.parameters)
         average.copy_to(state.parameters)
         shown["validation_loss"] = validation_loss(run)
-        callbacks.preview(step, run.branch)
+        shown |= callbacks.validate(step, run.branch)
         average.restore(state.parameters)
     if shown:
         state.history.extend((step, name, value) for name, value in shown.items())
@@ -154,7 +161,7 @@ def validation_loss(run: Run) -> float:
 
 def _check_finite(name: str, value: float, step: int) -> None:
     if not math.isfinite(value):
-        raise ValueError(f"step {step}: found {name} {value}, expected a finite number")
+        raise Diverged(f"step {step}: found {name} {value}, expected a finite number")
 
 
 def _mean(values: list[Tensor]) -> float:

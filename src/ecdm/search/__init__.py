@@ -1,0 +1,1 @@
+"""The search over hyperparameters as Optuna sees it: its settings, studies, trials, results and figures."""
