@@ -91,6 +91,8 @@ def test_the_run_of_the_search_answers(mirror_root: Path) -> None:
     assert {file.path for file in store.client.list_artifacts(parent.info.run_id)} == set(files)
 
     note = parent.data.tags[NOTE]
+    # What the page shows before it is unfolded.
+    assert note.startswith("**The best values (λ 0.01235, radius 8)") or note.startswith("**Not known")
     for part in (
         "`psnr/50-60` (larger is better)",
         "| `lambda` | 0.003 to 3, log scale |",
@@ -208,8 +210,10 @@ def test_several_objectives(mirror_root: Path) -> None:
     study = optuna.create_study(study_name="pareto", directions=["maximize", "minimize"])
     goals = [{"metric": "psnr", "bucket": "50-60"}, {"metric": "sampling_flops", "bucket": None}]
     study.set_user_attr("objectives", goals)
-    for values in ([24.0, 5e9], [25.0, 6e9], [23.0, 7e9]):
-        study.add_trial(create_trial(values=values, params=PAPER, distributions=SPACE))
+    study.set_user_attr("paper", PAPER)
+    for slot, values in enumerate(([24.0, 5e9], [25.0, 6e9], [23.0, 7e9])):
+        trial = create_trial(values=values, params=PAPER, distributions=SPACE, user_attrs={"slot": slot})
+        study.add_trial(trial)
     assert backfill(mirror_root, [study]) == 3
     store = Store.connect(mirror_root)
     runs = runs_of(store)

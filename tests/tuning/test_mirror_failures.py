@@ -18,6 +18,7 @@ from mirror_case import (
     DEFINITION,
     LOGIN,
     NAME,
+    PAPER,
     claim,
     history,
     lines_of,
@@ -157,6 +158,7 @@ def _made(journal: Path) -> optuna.Study:
     study = optuna.create_study(study_name="lambda-radius", direction="maximize", storage=storage)
     study.set_user_attr("objectives", [{"metric": "psnr", "bucket": "50-60"}])
     study.set_user_attr("definition", DEFINITION)
+    study.set_user_attr("paper", PAPER)
     for slot in range(TRIALS):
         study.enqueue_trial({"acda.radius": slot}, user_attrs={"slot": slot})
     return study

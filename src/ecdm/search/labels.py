@@ -14,10 +14,17 @@ TITLES = {
     "train.lr": "learning rate",
     "seed": "seed",
 }
+# Whose values the trials of a phase repeat.
+REPEATED = {"noise": "paper's values", "confirm": "best values"}
 # Decimals of an objective by its metric; any other number has five significant digits.
 DECIMALS = {"psnr": 3, "psnr_hole": 3}
 UNITS = {"psnr": "dB", "psnr_hole": "dB"}
 SIGNIFICANT = 8
+
+
+def place_name(phase: str, slot: int, seed: int | None) -> str:
+    """What fills a slot: `trial 07`, or where values are repeated `paper's values, seed 2`."""
+    return f"{REPEATED[phase]}, seed {seed}" if phase in REPEATED else f"trial {slot:02d}"
 
 
 def title(key: str) -> str:

@@ -20,8 +20,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ecdm.config import Params
 from ecdm.search.findings import Studies, slot_of
 from ecdm.search.interrupts import Interrupts, Reclaimed
+from ecdm.search.labels import number, place_name, settings, unit
 from ecdm.search.liveness import Reaper, heartbeat
-from ecdm.search.plan import GOING, confirm, load, phases, refill, requeue, space_of, superseded
+from ecdm.search.plan import GOING, RESULTS, confirm, load, phases, refill, requeue, space_of, superseded
 from ecdm.search.samplers import pruner, sampler
 from ecdm.search.settings import Tune
 from ecdm.search.space import Values, applied, objective_name
@@ -217,7 +218,9 @@ class Worker:
         if self._tell(study, trial, TrialState.COMPLETE, outcome.values):
             names = [objective_name(goal) for goal in study.user_attrs["objectives"]]
             pairs = zip(names, outcome.values, strict=True)
-            self.say(f"{name}: " + ", ".join(f"{goal} {value:.6g}" for goal, value in pairs))
+            shown = ", ".join(f"{goal} {number(goal, value)}{unit(goal)}" for goal, value in pairs)
+            done = len(study.get_trials(deepcopy=False, states=RESULTS))
+            self.say(f"{name}: {shown} [{done} of {study.user_attrs.get('slots', self.tune.noise)}]")
 
     def _tell(
         self, study: Study, trial: Trial, state: TrialState, values: list[float] | None, why: str | None = None
@@ -232,11 +235,10 @@ class Worker:
         return True
 
     def _name(self, study: Study, trial: FrozenTrial) -> str:
-        """`trial 3 of 32 (sail.lambda 0.1, acda.radius 4)`, or what is repeated under which seed."""
-        kind, count = study.user_attrs["phase"], study.user_attrs.get("slots", self.tune.noise)
-        title = {"search": "trial", "noise": "paper's values", "confirm": "best values"}[kind]
-        chosen = ", ".join(f"{key} {value}" for key, value in applied(trial.params).items())
-        return f"{title} {slot_of(trial) + 1} of {count}" + (f" ({chosen})" if chosen else "")
+        """`trial 07 (λ 0.1, radius 4)`, or what is repeated under which seed."""
+        name = place_name(study.user_attrs["phase"], slot_of(trial), trial.params.get("seed"))
+        chosen = settings({key: value for key, value in applied(trial.params).items() if key != "seed"})
+        return f"{name} ({chosen})" if chosen else name
 
 
 def _choose(trial: Trial, key: str, distribution: BaseDistribution) -> None:

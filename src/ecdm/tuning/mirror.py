@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ecdm.address import project_of, shown, unreachable
 from ecdm.lineage import origin
 from ecdm.mlflow_run import MLflowTracker
+from ecdm.search.findings import Studies
 from ecdm.tracker import NullTracker, Tracker
 from ecdm.tracking import KEY, Store
 from ecdm.tuning.mirror_guard import GuardedTracker, Teller
@@ -199,7 +200,9 @@ class SearchMirror:
         data = self.store.client.get_run(parent.run_id).data
         shown_first = first or data.tags.get(FIRST)
         link = f"#/experiments/{self.store.experiment_id}/runs?{_query(self.search.study_name)}"
-        tags = {NOTE: note(self.search, data.metrics, shown_first, self.storage, link)}
+        known = {phase(study): study for study in self._studies.values()}
+        studies = Studies(self.search, known.get("noise"), known.get("confirm"))
+        tags = {NOTE: note(studies, data.metrics, shown_first, self.storage, link)}
         parent.tags(tags | ({FIRST: shown_first} if shown_first else {}))
         self.store.tags(view(self.search))
         if self._open():

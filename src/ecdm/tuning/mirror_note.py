@@ -11,9 +11,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from ecdm.reporting.tables import Table
+from ecdm.search.findings import Findings, Studies, slot_of
+from ecdm.search.labels import REPEATED
 from ecdm.search.space import applied
+from ecdm.search.verdict import verdict
 from ecdm.tuning.mirror_guard import hidden
-from ecdm.tuning.mirror_trial import REPEATED, counts, feasible, objectives, slot, trial_name
+from ecdm.tuning.mirror_trial import counts, objectives, trial_name
 
 # Rows of a Pareto front that the description shows; all of them are among the runs.
 SHOWN = 12
@@ -40,18 +43,20 @@ def view(search: Study) -> dict[str, str]:
     return {f"mlflow.sharedViewState.{view_key(search.study_name)}": json.dumps(state, separators=(",", ":"))}
 
 
-def note(search: Study, seeds: Mapping[str, float], first: str | None, storage: str | None, link: str) -> str:
-    """A search in Markdown: what is searched and judged by, how far it is, what is best, where to look further.
+def note(studies: Studies, seeds: Mapping[str, float], first: str | None, storage: str | None, link: str) -> str:
+    """A search in Markdown: its answer, what is searched and judged by, how far it is, where to look further.
 
     seeds: numbers of repeated values as `repeats` names them. first: the artifact to open first. storage: address
     of the studies, shown without its password. link: address of the trials' comparison.
     """
     where = hidden(storage) if storage else "STORAGE"
     told = "" if storage else ", with STORAGE as `tune.storage` in params.yaml or `$ECDM_TUNE_STORAGE` says"
+    search = studies.search
     parts = [
-        f"Search `{search.study_name}`, judged on validation images by {_judged(search)}.",
         # The page folds all but the first lines away.
-        _best(search),
+        f"**{verdict(studies).sentence}**",
+        f"Search `{search.study_name}`, judged on validation images by {_judged(search)}.",
+        _best(Findings(studies)),
         _noise(search, seeds),
         _progress(search),
         Table(("searched", "over"), _space(search), left=(0, 1)).markdown(),
@@ -89,32 +94,25 @@ def _progress(search: Study) -> str:
     return text + (f" Attempts that failed and were made again: {found['failed']}." if found["failed"] else "")
 
 
-def _best(search: Study) -> str:
-    done = [trial for trial in search.get_trials(deepcopy=False) if feasible(trial)]
-    if not done:
+def _best(found: Findings) -> str:
+    if not found.allowed:
         return "No trial is complete yet."
-    papers = [trial for trial in done if slot(trial) == 0]
-    chosen = {trial.number: trial for trial in (*papers[:1], *_leaders(search)[:SHOWN])}
-    keys = list(dict.fromkeys(key for trial in chosen.values() for key in trial.params))
-    rows = [_row(search, trial, keys) for trial in chosen.values()]
-    return Table(("trial", *objectives(search), *keys), tuple(rows)).markdown()
+    leaders = found.front if found.several else [trial for trial in (found.best,) if trial is not None]
+    chosen = {trial.number: trial for trial in (found.paper, *leaders[:SHOWN]) if trial is not None}
+    rows = [_row(found, trial) for trial in chosen.values()]
+    return Table(("trial", *found.names, *found.keys), tuple(rows)).markdown()
 
 
-def _leaders(search: Study) -> list[FrozenTrial]:
-    """The best trial, or with several objectives the Pareto front."""
-    return search.best_trials if len(search.directions) > 1 else [search.best_trial]
-
-
-def _row(search: Study, trial: FrozenTrial, keys: Sequence[str]) -> tuple[str, ...]:
+def _row(found: Findings, trial: FrozenTrial) -> tuple[str, ...]:
     used = applied(trial.params)
-    kind = "the paper's values" if slot(trial) == 0 else ("best" if len(search.directions) == 1 else "Pareto front")
+    kind = "the paper's values" if slot_of(trial) == 0 else ("Pareto front" if found.several else "best")
     values = [f"{value:.5g}" for value in trial.values]
-    return (f"{kind} ({trial_name(search, trial)})", *values, *(str(used.get(key, "")) for key in keys))
+    return (f"{kind} ({trial_name(found.search, trial)})", *values, *(str(used.get(key, "")) for key in found.keys))
 
 
 def _noise(search: Study, seeds: Mapping[str, float]) -> str:
     rows = []
-    for kind, (title, _) in REPEATED.items():
+    for kind, title in REPEATED.items():
         for name in objectives(search):
             found = [seeds.get(f"{kind}/{name}/{part}") for part in ("seeds", "mean", "sd")]
             if None not in found:

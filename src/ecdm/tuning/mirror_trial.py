@@ -11,6 +11,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ecdm.lineage import commit_tags, flatten
+from ecdm.search.findings import feasible, slot_of
+from ecdm.search.labels import place_name
 from ecdm.search.space import Values, applied, objective_name
 from ecdm.tuning.mirror_guard import hidden
 
@@ -22,8 +24,8 @@ STATES = {
     TrialState.FAIL: "failed",
 }
 RESULTS = (TrialState.COMPLETE, TrialState.PRUNED)
-# Whose values the trials of a phase repeat: how they are called, and the attribute of the study that has them.
-REPEATED = {"noise": ("paper's values", "paper"), "confirm": ("best values", "params")}
+# Where a study that repeats values has them.
+VALUES = {"noise": "paper", "confirm": "params"}
 RECLAIMED = "reclaimed"
 
 
@@ -57,32 +59,25 @@ def study_tags(search: Study) -> dict[str, str]:
     return {"stage": "search", "study": search.study_name, "objective": ", ".join(objectives(search)), **chosen}
 
 
-def slot(trial: FrozenTrial) -> int:
-    """The place in the search that a trial fills; attempts at the same place share it."""
-    return int(trial.user_attrs.get("slot", trial.number))
-
-
 def trial_name(study: Study, trial: FrozenTrial) -> str:
-    """`trial 07` by slot, `paper's values, seed 2` where values are repeated; a later attempt is `… again`."""
-    place, kind = slot(trial), phase(study)
-    name = f"trial {place:02d}"
-    if kind in REPEATED:
-        name = f"{REPEATED[kind][0]}, seed {trial.params.get('seed', place)}"
+    """As `place_name` says; a later attempt is `… again`."""
+    place = slot_of(trial)
+    name = place_name(phase(study), place, trial.params.get("seed"))
     earlier = (other for other in study.get_trials(deepcopy=False) if other.number < trial.number)
-    return f"{name} again" if any(slot(other) == place for other in earlier) else name
+    return f"{name} again" if any(slot_of(other) == place for other in earlier) else name
 
 
 def trial_params(study: Study, trial: FrozenTrial) -> Values:
     """The values that a trial uses, also those that its study repeats."""
     kind = phase(study)
-    repeated = study.user_attrs.get(REPEATED[kind][1], {}) if kind in REPEATED else {}
+    repeated = study.user_attrs.get(VALUES[kind], {}) if kind in VALUES else {}
     return applied({**repeated, **trial.params})
 
 
 def trial_tags(study: Study, trial: FrozenTrial) -> dict[str, str]:
     """Labels of a trial's run, without its state."""
     attrs = trial.user_attrs
-    found = {"stage": "trial", "phase": phase(study), "slot": slot(trial), **commit_tags(attrs.get("commit"))}
+    found = {"stage": "trial", "phase": phase(study), "slot": slot_of(trial), **commit_tags(attrs.get("commit"))}
     found |= {name: attrs.get(name) for name in ("origin", "worker", "reason")}
     return {name: hidden(str(value)) for name, value in found.items() if value is not None}
 
@@ -115,18 +110,13 @@ def curve(study: Study, trial: FrozenTrial) -> dict[int, dict[str, float]]:
     return found
 
 
-def feasible(trial: FrozenTrial) -> bool:
-    """Whether the trial is complete and keeps every constraint."""
-    return trial.state == TrialState.COMPLETE and all(value <= 0 for value in trial.constraints.values())
-
-
 def best_so_far(search: Study) -> list[dict[str, float]]:
     """The best value of each objective after 0, 1, 2, … finished trials, in the order they ended."""
     found: list[dict[str, float]] = [{}]
     ended = [trial for trial in search.get_trials(deepcopy=False, states=RESULTS) if trial.datetime_complete]
     for trial in sorted(ended, key=lambda trial: (trial.datetime_complete, trial.number)):
         best = dict(found[-1])
-        if feasible(trial):
+        if trial.state == TrialState.COMPLETE and feasible(trial):
             for name, direction, value in zip(objectives(search), search.directions, trial.values, strict=True):
                 choose = min if direction == StudyDirection.MINIMIZE else max
                 best[f"best/{name}"] = choose(best.get(f"best/{name}", value), value)
