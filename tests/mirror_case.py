@@ -9,14 +9,17 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ecdm.tracking import Store
 from ecdm.tuning.mirror import SearchMirror
 
 NAME = "psnr/50-60"
-SPACE = {"sail.lambda": FloatDistribution(0.003, 3.0, log=True), "acda.radius": FloatDistribution(0, 32, step=1)}
+SPACE: dict[str, BaseDistribution] = {
+    "sail.lambda": FloatDistribution(0.003, 3.0, log=True),
+    "acda.radius": FloatDistribution(0, 32, step=1),
+}
 PAPER = {"sail.lambda": 0.1, "acda.radius": 4.0}
 START = datetime(2024, 1, 1)
 LOGIN = "postgresql://anna:her-secret@db.example:5432/studies"

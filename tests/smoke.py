@@ -1,8 +1,12 @@
-"""Run the whole pipeline in its smallest useful form on a copy of the working tree, and keep its reports."""
+"""Run the whole pipeline in its smallest useful form on a copy of the working tree, and keep its reports.
+
+$ECDM_SMOKE_CACHE names a DVC cache that outlives the copy, so that a later run does only what changed.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -21,7 +25,9 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ecdm-smoke-") as folder:
         copy = copy_tree(Path(folder))
+        cache = os.environ.get("ECDM_SMOKE_CACHE")
         for command in (
+            *([("dvc", "cache", "dir", "--local", str(Path(cache).absolute()))] if cache else []),
             ("ecdm", "profile", arguments.profile),
             ("dvc", "repro"),
             ("ecdm", "sync"),

@@ -104,6 +104,8 @@ def _accept(options: argparse.Namespace) -> int:
 
     root, source = find_root(), _folder(options, options.source)
     path, best = root / PARAMS, source / "best.yaml"
+    if not best.is_file():
+        raise ValueError(f"{best}: no such file, expected the best values of a search; `ecdm tune report` writes them")
     old, new = path.read_text(encoding="utf-8"), overlay(path, best)
     print(json.loads((source / "summary.json").read_text(encoding="utf-8"))["sentence"])
     changes = difference(old, new, PARAMS)
