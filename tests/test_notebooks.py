@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import html
 import json
 import shutil
 from collections.abc import Callable
@@ -18,9 +20,16 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 from report_project import ROOT, Project
+from search_case import NAME, large, small
+from search_store import LAST, by_seed, filled, made, mirrored_search, search_report
 
 from ecdm.models.branch import start_branch
+from ecdm.search.findings import best, slot_of
+from ecdm.search.space import applied
+from ecdm.search.verdict import verdict
 from ecdm.tracking import Store
+
+pytest_plugins = ["mirror_store"]
 
 if TYPE_CHECKING:
     from ecdm.models.foundation import Components
@@ -34,7 +43,8 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a kernel reads of its surroundings lies in the test's folder; the package is this one."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MPLBACKEND"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
@@ -43,16 +53,30 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         folder.mkdir(parents=True)
         monkeypatch.setenv(name, str(folder))
 
-    def run(name: str, folder: Path, *asked: str) -> dict[str, Any]:
-        notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-        answer = f"import json\nprint(json.dumps([{', '.join(asked)}]))"
-        notebook.cells.append(nbformat.v4.new_code_cell(answer))
-        NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(folder)}}).execute()
-        warned = [out.text for cell in notebook.cells for out in cell.get("outputs", ()) if out.get("name") == "stderr"]
-        assert warned == []
-        return dict(zip(asked, json.loads(notebook.cells[-1].outputs[0].text), strict=True))
 
-    return run
+def executed(name: str, folder: Path, *asked: str) -> tuple[Any, dict[str, Any]]:
+    """The notebook with its outputs, and what was asked."""
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    answer = f"import json\nprint(json.dumps([{', '.join(asked)}]))"
+    notebook.cells.append(nbformat.v4.new_code_cell(answer))
+    NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(folder)}}).execute()
+    warned = [out.text for cell in notebook.cells for out in cell.get("outputs", ()) if out.get("name") == "stderr"]
+    assert warned == []
+    found = json.loads(notebook.cells.pop().outputs[0].text)
+    return notebook, dict(zip(asked, found, strict=True))
+
+
+@pytest.fixture
+def execute(jupyter: None) -> Run:
+    return lambda name, folder, *asked: executed(name, folder, *asked)[1]
+
+
+def shown(notebook: Any, kind: str) -> list[str]:
+    """The outputs of one kind that a reader sees; "stdout" are the printed ones."""
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
+    if kind == "stdout":
+        return [out.text for out in outputs if out.get("name") == kind]
+    return [out.data[kind] for out in outputs if kind in out.get("data", {})]
 
 
 def rows(path: Path, **chosen: str) -> list[dict[str, str]]:
@@ -73,8 +97,8 @@ def test_committed_clean(path: Path) -> None:
     assert notebook["metadata"]["language_info"] == {"name": "python"}
 
 
-def test_both_are_there() -> None:
-    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} >= {"quickstart", "ablation_review"}
+def test_all_are_there() -> None:
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} >= {"quickstart", "ablation_review", "search_review"}
 
 
 @pytest.fixture
@@ -175,3 +199,94 @@ def test_review_of_a_store_without_a_reproduction(execute: Run, tree: Path) -> N
     Store.connect(tree)
     with pytest.raises(CellExecutionError, match="no reproduction in this store: run `ecdm sync` after `dvc repro`"):
         execute("ablation_review", tree)
+
+
+TRIALS = "trials.to_dict('records')"
+# What the notebook says where MLflow knows of no search.
+NO_SEARCH = "MLflow has no search yet: run `make tune`, then this notebook again."
+PICTURED = ("landscape", "history", "importances")
+
+
+def test_search_review_shows_what_the_studies_hold(jupyter: None, mirror_root: Path) -> None:
+    studies = large(24)
+    mirrored_search(mirror_root, studies)
+    shades = "{name: sorted({round(255 * float(value)) for value in band.flat}) for name, band in bands.items()}"
+    asked = ("answer.to_dict('index')", "seeds.to_dict()", TRIALS, "repeated.to_dict()", "interval", shades)
+    notebook, found = executed("search_review", mirror_root, *asked)
+    answer, seeds, trials, repeated, interval, bands = found.values()
+    judged, leader = verdict(studies), best(studies.search)
+    assert leader is not None
+    assert f"**{judged.sentence}**" in shown(notebook, "text/markdown")
+    assert interval == pytest.approx([judged.mean, judged.low, judged.high])
+    assert len([line for line in "".join(shown(notebook, "stdout")).splitlines() if line.endswith("over 4 seeds")]) == 2
+
+    noise, confirm = by_seed(studies)
+    assert list(answer) == ["paper's values", f"best values (trial {slot_of(leader)})"]
+    for row, values in zip(answer.values(), (noise, confirm), strict=True):
+        assert row[f"{NAME}, mean"] == f"{np.mean(list(values.values())):.3f} dB"
+    assert answer[f"best values (trial {slot_of(leader)})"]["λ"] == f"{leader.params['sail.lambda']:.4g}"
+    assert seeds["paper"] == pytest.approx(noise)
+    assert seeds["best"] == pytest.approx(confirm)
+    assert (repeated["noise"], repeated["confirm"]) == (noise, confirm)
+
+    assert {(row["phase"], int(row["slot"])): told(row) for row in trials} == dict(made(studies))
+    complete = [row[NAME] for row in trials if row["state"] == "complete"]
+    assert complete == sorted(complete, reverse=True)
+    assert [row["state"] for row in trials] == ["complete"] * len(complete) + ["pruned"] * (len(trials) - len(complete))
+    (table,) = [text for text in shown(notebook, "text/html") if "trial 07" in text and "<iframe" not in text]
+    assert all(f">{row['trial']}</td>" in table and f">{row[NAME]:.6g}</td>" in table for row in trials)
+
+    paper, other = filled(0, LAST), filled(slot_of(leader), LAST)
+    gap = 4 * (other - paper)
+    wanted = {"given": 40, "paper's values": paper, "best values": other, "difference, 4 times": gap, "truth": 200}
+    assert bands == {name: [shade] for name, shade in wanted.items()}
+    assert pictures(notebook) >= {(mirror_root / f"reports/search/{name}.png").read_bytes() for name in PICTURED}
+    (frame,) = [text for text in shown(notebook, "text/html") if "<iframe" in text]
+    (page,) = mirror_root.rglob("search.html")
+    assert html.escape(page.read_text(encoding="utf-8")) in frame
+    used, change = applied(leader.params), shown(notebook, "stdout")[-1]
+    assert f"-  lambda: 0.1\n+  lambda: {used['sail.lambda']}\n" in change
+    assert f"-  radius: 4\n+  radius: {used['acda.radius']}\n" in change
+
+
+def test_search_review_of_another_search_than_the_report(jupyter: None, mirror_root: Path) -> None:
+    studies = small()
+    mirrored_search(mirror_root, studies)
+    path = mirror_root / "reports" / "search" / "summary.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("lambda-radius", "elsewhere"), encoding="utf-8")
+    notebook, found = executed("search_review", mirror_root, TRIALS)
+    assert "Search `lambda-radius`, experiment 2, while the report is about `elsewhere`." in shown(
+        notebook, "text/markdown"
+    )
+    assert [row["trial"] for row in found[TRIALS] if row["state"] != "complete"] == ["trial 02", "trial 01"]
+    assert "report: best minus" not in "".join(shown(notebook, "stdout"))
+
+
+def test_search_review_without_a_search_in_mlflow(jupyter: None, mirror_root: Path) -> None:
+    studies = large(24)
+    search_report(mirror_root, studies)
+    notebook, found = executed("search_review", mirror_root, "seeds.to_dict()", "list(bands)")
+    seeds, bands = found.values()
+    texts = shown(notebook, "text/markdown")
+    assert f"**{verdict(studies).sentence}**" in texts
+    assert texts.count(NO_SEARCH) == 5
+    assert seeds["paper"] == pytest.approx(by_seed(studies)[0])
+    assert pictures(notebook) >= {(mirror_root / f"reports/search/{name}.png").read_bytes() for name in PICTURED}
+    assert bands == []
+    assert "+  lambda:" in shown(notebook, "stdout")[-1]
+
+
+def test_search_review_without_a_report(jupyter: None, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").touch()
+    with pytest.raises(CellExecutionError, match="no report of a search: run `ecdm tune run`"):
+        executed("search_review", tmp_path)
+
+
+def told(row: dict[str, Any]) -> tuple[Any, ...]:
+    """A trial of the notebook's table as `made` has it."""
+    return row["state"], row[NAME], float(row["λ"]), float(row["radius"]), row["worker"]
+
+
+def pictures(notebook: Any) -> set[bytes]:
+    """The content of every PNG that is shown."""
+    return {base64.b64decode(content) for content in shown(notebook, "image/png")}

@@ -176,7 +176,7 @@ def test_files_hold_the_trials_exactly(tmp_path: Path) -> None:
     )
     comment, rest = (tmp_path / "best.yaml").read_text().split("\n", 1)
     assert comment == "# Overlay of params.yaml: trial 3 of the search lambda-radius, the best of 3 on psnr/50-60"
-    assert rest == "sail:\n  lambda: 0.3457\nacda:\n  radius: 6.0\n"
+    assert rest == "sail:\n  lambda: 0.3457\nacda:\n  radius: 6\n"
     assert read_yaml(tmp_path / "best.yaml") == {"sail": {"lambda": 0.3457}, "acda": {"radius": 6.0}}
 
 

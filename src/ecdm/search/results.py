@@ -108,7 +108,9 @@ def _overlay(found: Findings, trial: FrozenTrial) -> str:
     content: dict[str, Values] = {}
     for key, value in applied(trial.params).items():
         section, name = key.split(".")
-        content.setdefault(section, {})[name] = value
+        # A whole number as one writes it, so that accepting what is there already changes nothing.
+        whole = isinstance(value, float) and value.is_integer()
+        content.setdefault(section, {})[name] = int(value) if whole else value
     text = io.StringIO()
     writer = YAML()
     writer.default_flow_style = False
