@@ -246,7 +246,7 @@ def test_search_review_shows_what_the_studies_hold(jupyter: None, mirror_root: P
     assert html.escape(page.read_text(encoding="utf-8")) in frame
     used, change = applied(leader.params), shown(notebook, "stdout")[-1]
     assert f"-  lambda: 0.1\n+  lambda: {used['sail.lambda']}\n" in change
-    assert f"-  radius: 4\n+  radius: {used['acda.radius']}\n" in change
+    assert f"-  radius: 4\n+  radius: {used['acda.radius']:g}\n" in change
 
 
 def test_search_review_of_another_search_than_the_report(jupyter: None, mirror_root: Path) -> None:

@@ -61,7 +61,7 @@ def test_the_stage_leaves_tables_and_figures_and_is_done(copy: Path) -> None:
 
 def test_the_same_search_again_is_the_same(copy: Path, digests: Callable[[Path], dict[str, str]]) -> None:
     first = digests(copy / "build" / "search" / "short")
-    assert "lambda-radius-short-noise" in must(copy, "ecdm", "tune", "remove", "--short")
+    assert "lambda-radius-short-noise" in must(copy, "ecdm", "tune", "remove", "--short", "--yes")
     must(copy, "ecdm", "tune", "run", "--short", "--out", "again")
     assert digests(copy / "again") == first
 

@@ -11,8 +11,10 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from search_toy import Toy, by_slot, settings
 
-from ecdm.search.plan import confirm, remove
+from ecdm.search.findings import Findings
+from ecdm.search.plan import ATTEMPTS, RESULTS, confirm, remove, requeue
 from ecdm.search.space import applied, distributions, overridden, published, start_points
+from ecdm.search.summary import progress
 from ecdm.search.worker import Attempt, Outcome
 
 LIST = {"lambda": {"low": 0.01, "high": 1.0, "scale": "log"}, "window": ["circle", "square"]}
@@ -97,8 +99,58 @@ def test_a_study_of_another_definition_is_not_gone_on_with(
     # It stays as usable as it was.
     assert toy.work() is None
     assert len(toy.studies.search.get_trials()) == 6
-    assert remove(toy.storage, toy.tune) == ["lambda-radius", "lambda-radius-noise", "lambda-radius-confirm"]
+    *known, confirmed = sorted(remove(toy.storage, toy.tune), key=lambda name: "confirm" in name)
+    assert sorted(known) == ["lambda-radius", "lambda-radius-noise"]
+    assert confirmed.startswith("lambda-radius-confirm-")
     assert len(other.prepare(inputs=inputs).search.get_trials()) == 6
+
+
+def test_the_short_form_is_told_its_own_commands(tmp_path: Path) -> None:
+    params, tune = settings(tmp_path)
+    toy = Toy(params, tune.shortened())
+    with pytest.raises(ValueError, match="`ecdm tune prepare --short`"):
+        toy.work()
+    toy.prepare()
+    with pytest.raises(ValueError, match="`ecdm tune remove --short`"):
+        toy.prepare(inputs="other")
+
+
+def test_values_in_force_that_the_space_does_not_hold_are_left_out(tmp_path: Path) -> None:
+    params, tune = settings(tmp_path)
+    toy = Toy(overridden(params, {"sail.lambda": 0.0}), tune)
+    assert [trial.user_attrs["origin"] for trial in toy.prepare().search.get_trials()][:2] == ["paper", "start"]
+
+
+def test_what_was_given_up_is_tried_again_by_the_next_prepare(tmp_path: Path) -> None:
+    toy = Toy(*settings(tmp_path, trials=3, noise=0))
+    toy.prepare()
+
+    def broken(attempt: Attempt) -> Outcome:
+        if attempt.slot == 1:
+            raise RuntimeError("killed")
+        return Outcome([1.0 + attempt.slot], 1.0)
+
+    for _ in range(ATTEMPTS):
+        with pytest.raises(RuntimeError):
+            toy.work(broken)
+    assert toy.work(broken) is None
+    found = Findings(toy.studies)
+    assert (found.given_up, found.done) == (1, True)
+    assert "Given up, for they ended every worker: 1." in progress(found)
+    toy.prepare()
+    assert toy.work() is None
+    assert len(toy.studies.search.get_trials(states=RESULTS)) == 3
+
+
+def test_a_worker_killed_while_it_chose_leaves_the_papers_values(tmp_path: Path) -> None:
+    toy = Toy(*settings(tmp_path, trials=2, noise=0))
+    search = toy.prepare().search
+    # Of two values one is chosen.
+    trial = search.ask({"sail.lambda": distributions(toy.tune.space)["sail.lambda"]})
+    toy.storage.set_trial_state_values(trial._trial_id, state=optuna.trial.TrialState.FAIL)
+    requeue(search, search.get_trials()[0])
+    toy.work()
+    assert by_slot(search)[0][1].params == {"sail.lambda": 0.1, "acda.radius": 4.0}
 
 
 def test_somebody_elses_study_of_that_name_is_left_alone(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from search_toy import Toy, by_slot, formula, settings
 from servers import free_port
 
 from ecdm.address import unreachable
+from ecdm.search.liveness import heartbeat
 from ecdm.search.plan import requeue
 from ecdm.search.storage import VARIABLE, open_storage, storage_uri
 from ecdm.search.worker import Attempt, Outcome
@@ -81,6 +82,28 @@ def test_a_long_trial_is_not_taken_for_lost(tmp_path: Path) -> None:
     assert [trial.state for trial in toy.studies.search.get_trials()] == [TrialState.COMPLETE] * 2
 
 
+@pytest.mark.parametrize("uri", ["sqlite:///studies.db", "journal:///studies.log"])
+def test_a_sign_of_life_is_there_before_the_work_begins_and_comes_again_after_a_failure(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = kept(tmp_path, uri, trials=2)
+    search = toy.prepare().search
+    trial = search.ask()
+    beats: list[int] = []
+    name = "record_heartbeat" if uri.startswith("sqlite") else "set_trial_user_attr"
+
+    def beat(*arguments: Any) -> None:
+        beats.append(len(beats))
+        if len(beats) == 2:
+            raise RuntimeError("away for a moment")
+
+    monkeypatch.setattr(type(toy.storage), name, lambda storage, *arguments: beat(*arguments))
+    with heartbeat(toy.storage, trial._trial_id, 0.05):
+        assert beats == [0]
+        while len(beats) < 4:
+            time.sleep(0.01)
+
+
 def test_a_proxy_in_front_of_a_database(tmp_path: Path) -> None:
     port = free_port()
     database = RDBStorage(f"sqlite:///{tmp_path}/behind.db")
@@ -113,6 +136,11 @@ def test_the_secret_goes_before_params(tmp_path: Path, monkeypatch: pytest.Monke
             "postgresql://me:secret@localhost:{port}/studies",
             "search storage postgresql+psycopg2://localhost:{port}/studies: no answer",
         ),
+        (
+            "postgresql://localhost:{port}/studies?user=me&password=secret",
+            "search storage postgresql+psycopg2://localhost:{port}/studies?user=me&password=…: no answer",
+        ),
+        ("postgresql://me:secret#1@localhost:{port}/studies", "search storage postgresql+psycopg2://localhost:{port}"),
         ("grpc://localhost:{port}", "search storage grpc://localhost:{port}: no answer within"),
         ("grpc://localhost", "search storage grpc://localhost: "),
         ("mongodb://localhost:{listening}/x", "found scheme 'mongodb', expected sqlite:///FILE, journal:///FILE"),

@@ -91,11 +91,13 @@ def test_a_better_region_is_found(tmp_path: Path) -> None:
 
 def test_the_pruner_spares_the_papers_values_and_the_seeds(tmp_path: Path) -> None:
     toy = make(tmp_path, trials=14, startup=12, pruner="median", prune_after=0)
-    falling = iter(range(100, 0, -1))
+    falling, asked = iter(range(100, 0, -1)), list[int]()
 
     def work(attempt: Attempt) -> Outcome:
         value = next(falling)
-        attempt.report(2, value)
+        for step in (2, 4):
+            asked.extend([step] if attempt.study.user_attrs["phase"] == "search" else [])
+            attempt.report(step, value)
         return Outcome([value], 1.0)
 
     toy.work(work)
@@ -104,10 +106,24 @@ def test_the_pruner_spares_the_papers_values_and_the_seeds(tmp_path: Path) -> No
     pruned = [slot for slot, state in states.items() if state == PRUNED]
     # Five others are needed for a median.
     assert pruned == list(range(5, 14))
+    assert asked == [2, 4] * 5 + [2] * 9
     assert by_slot(toy.studies.search)[7][0].user_attrs["reason"] == "step 2: no better than what others had there"
     noise = toy.studies.noise
     assert noise is not None
     assert [trial.state for trial in noise.get_trials()] == [COMPLETE, COMPLETE]
+
+
+def test_what_has_come_to_its_last_step_is_not_pruned(tmp_path: Path) -> None:
+    toy = make(tmp_path, trials=12, startup=11, noise=0, pruner="median", prune_after=0)
+    falling = iter(range(100, 0, -1))
+
+    def work(attempt: Attempt) -> Outcome:
+        value = next(falling)
+        attempt.report(4, value)
+        return Outcome([value], 1.0)
+
+    toy.work(work)
+    assert [trial.state for trial in toy.studies.search.get_trials()] == [COMPLETE] * 12
 
 
 def test_hyperband_is_patient(tmp_path: Path) -> None:
@@ -173,6 +189,7 @@ def test_an_error_ends_the_worker_and_frees_the_slot(tmp_path: Path) -> None:
     assert (failed.state, waiting.state) == (FAIL, WAITING)
     assert failed.user_attrs["reason"] == "OSError: [Errno 28] No space left on device"
     assert toy.said[-1].endswith("OSError: [Errno 28] No space left on device; it waits for another worker")
+    assert waiting.user_attrs["lost"] == 0
     # With room again the study goes on where it was, with the values that were chosen.
     assert toy.work() is None
     done = by_slot(toy.studies.search, *RESULTS)
@@ -247,7 +264,8 @@ def test_signals_wait_for_what_must_not_be_dropped() -> None:
     assert seen == ["finished"]
 
 
-def test_a_trial_taken_for_lost_is_left_to_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reports", [True, False])
+def test_a_trial_taken_for_lost_is_left_to_others(tmp_path: Path, reports: bool) -> None:
     toy = make(tmp_path, noise=0, trials=3)
 
     def sleeper(attempt: Attempt) -> Outcome:
@@ -257,7 +275,7 @@ def test_a_trial_taken_for_lost_is_left_to_others(tmp_path: Path) -> None:
             toy.worker(formula, attempt.interrupts).lost(
                 toy.studies.search, toy.studies.search.get_trials()[attempt.trial.number]
             )
-        return formula(attempt)
+        return formula(attempt) if reports else Outcome([1.0], 1.0)
 
     assert toy.work(sleeper) is None
     assert [trial.state for trial in by_slot(toy.studies.search)[1]] == [FAIL, COMPLETE]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def register(commands: Any) -> None:
     worker = add("worker", "join the study and work until it is done", _worker)
     run = add("run", "prepare, work, report", _run)
     for parser in (worker, run):
-        parser.add_argument("--timeout", type=float, metavar="MINUTES", help="end after so long; the trial waits again")
+        parser.add_argument("--timeout", type=_minutes, metavar="MINUTES", help="after which it ends")
     report = add("report", "write tables and figures, and what MLflow lacks", _report)
     for parser in (run, report):
         parser.add_argument("--out", type=Path, help=f"(default: {REPORT}, of the short form {SHORT_REPORT})")
@@ -38,13 +39,21 @@ def register(commands: Any) -> None:
     accept.add_argument("--from", dest="source", type=Path, help=f"(default: {REPORT}, or {SHORT_REPORT})")
     accept.add_argument("--dry-run", action="store_true", help="write nothing; show what would change")
     add("status", "how far the search is", _status)
-    add("remove", "delete the study; reports and MLflow keep what they have", _remove)
+    remove = add("remove", "delete the study; reports and MLflow keep what they have", _remove)
+    remove.add_argument("--yes", action="store_true", help="also where trials are done already")
 
 
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"found {value}, expected 1 or more")
+    return value
+
+
+def _minutes(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text}, expected minutes above 0")
     return value
 
 
@@ -135,10 +144,12 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    from ecdm.search.plan import remove
+    from ecdm.search.plan import finished, remove
     from ecdm.tuning.session import Session
 
     session = Session.open(find_root(), options.short)
+    if not options.yes and (done := finished(session.storage, session.tune)):
+        raise ValueError(f"study {session.tune.study}: found {done} trials that are done; delete them with --yes")
     names = remove(session.storage, session.tune)
     print(f"deleted: {', '.join(names)}" if names else f"{session.where}: no study {session.tune.study}")
     return 0

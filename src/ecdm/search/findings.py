@@ -95,6 +95,19 @@ class Findings:
         return max(int(self.search.user_attrs.get("slots", 0)), len(self.results))
 
     @cached_property
+    def given_up(self) -> int:
+        """Slots in which every attempt was lost, so that none waits."""
+        states: dict[int, set[TrialState]] = {}
+        for trial in self.search.get_trials(deepcopy=False):
+            states.setdefault(slot_of(trial), set()).add(trial.state)
+        return sum(found == {TrialState.FAIL} for found in states.values())
+
+    @property
+    def done(self) -> bool:
+        """Whether no more results are to come."""
+        return len(self.results) + self.given_up >= self.slots
+
+    @cached_property
     def complete(self) -> list[FrozenTrial]:
         """Results that were not pruned."""
         return [trial for trial in self.results if trial.state == TrialState.COMPLETE]
@@ -134,7 +147,7 @@ class Findings:
     def confirm(self) -> Repeats:
         """The best values under the same seeds; their params are empty while there is no such study."""
         study = self.studies.confirm
-        return _repeats(study, study.user_attrs["params"] if study else {})
+        return _repeats(study, (study.user_attrs.get("params") or {}) if study else {})
 
     @cached_property
     def numeric(self) -> list[str]:

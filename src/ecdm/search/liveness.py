@@ -6,16 +6,16 @@ in one of its attributes, and whoever sees that number stand still for the grace
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 from optuna import Study
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, fail_stale_trials
-from optuna.storages._heartbeat import get_heartbeat_thread, is_heartbeat_enabled
+from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
 
 BEAT = "beat"
@@ -23,37 +23,34 @@ BEAT = "beat"
 
 @contextmanager
 def heartbeat(storage: BaseStorage, trial_id: int, seconds: float) -> Iterator[None]:
-    """While the block runs, a sign of life of this trial every `seconds`."""
-    own = not is_heartbeat_enabled(storage)
-    with _Beat(storage, trial_id, seconds) if own else get_heartbeat_thread(trial_id, storage):
-        yield
+    """While the block runs, a sign of life of this trial every `seconds`, the first one before it begins."""
+    beats = itertools.count()
 
+    def beat() -> None:
+        if isinstance(storage, BaseHeartbeat) and is_heartbeat_enabled(storage):
+            storage.record_heartbeat(trial_id)
+        else:
+            storage.set_trial_user_attr(trial_id, BEAT, next(beats))
 
-class _Beat:
-    def __init__(self, storage: BaseStorage, trial_id: int, seconds: float) -> None:
-        self.storage, self.trial_id, self.seconds = storage, trial_id, seconds
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        count = 0
-        while True:
+    def go_on() -> None:
+        while not over.wait(seconds):
             try:
-                self.storage.set_trial_user_attr(self.trial_id, BEAT, count)
+                beat()
             except UpdateFinishedTrialError:
                 return
-            count += 1
-            if self._over.wait(self.seconds):
-                return
+            except Exception:
+                # A storage that is away for a moment: the next beat may come through, and the work goes on meanwhile.
+                continue
+
+    beat()
+    over = threading.Event()
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class Reaper:

@@ -6,6 +6,8 @@ stays as a failed trial, and a new one waits in its slot; so the slots, not Optu
 
 from __future__ import annotations
 
+import hashlib
+import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from optuna import Study
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ecdm.config import Params
@@ -60,11 +63,19 @@ def search_slots(params: Params, tune: Tune, trials: int) -> list[Slot]:
     """The paper's values, those of params.yaml where they differ, quasi-random points, and room for the sampler."""
     keys = distributions(tune.space)
     slots = [("paper", published(params, keys))]
-    if (current := present(params, keys)) != slots[0][1]:
+    current = present(params, keys)
+    if current != slots[0][1] and all(_within(current[key], span) for key, span in keys.items()):
         slots.append(("current", current))
     slots += [("start", point) for point in start_points(tune)]
     slots += [("sampler", {})] * trials
     return [Slot(number, *slot) for number, slot in enumerate(slots[:trials])]
+
+
+def _within(value: Any, span: BaseDistribution) -> bool:
+    try:
+        return span._contains(span.to_internal_repr(value))
+    except ValueError:
+        return False
 
 
 def seed_slots(params: Params, tune: Tune) -> list[Slot]:
@@ -85,56 +96,71 @@ def prepare(storage: BaseStorage, params: Params, tune: Tune, inputs: str, trial
     if tune.noise:
         noise = _study(storage, tune, f"{tune.study}-noise", "noise", known, paper)
         _fill(noise, seed_slots(params, tune))
+    for study in phases(load(storage, tune)):
+        refill(study, anew=True)
     if count > int(search.user_attrs.get("slots", 0)):
-        search.set_user_attr("slots", count)
+        # In this order: where one is killed in between, the next fills what is missing.
         _fill(search, search_slots(params, tune, count))
+        search.set_user_attr("slots", count)
     return load(storage, tune)
 
 
 def load(storage: BaseStorage, tune: Tune) -> Studies:
     """The studies of a search; raises ValueError where there is none."""
-    names = {study.study_name for study in storage.get_all_studies()}
+    known = storage.get_all_studies()
+    names = {study.study_name for study in known}
     if tune.study not in names:
-        raise ValueError(f"study {tune.study}: not found in the search storage; make it with `ecdm tune prepare`")
+        raise ValueError(
+            f"study {tune.study}: not found in the search storage; make it with `ecdm tune prepare{tune.option}`"
+        )
 
     def one(name: str) -> Study | None:
         return optuna.load_study(study_name=name, storage=storage) if name in names else None
 
     search = one(tune.study)
     assert search is not None
-    return Studies(search, one(f"{tune.study}-noise"), one(f"{tune.study}-confirm"))
+    # The newest, where more trials have found better values than an earlier one repeats.
+    repeating = [study for study in known if study.study_name.startswith(_confirmed(tune))]
+    confirmed = max(repeating, default=None, key=_age)
+    return Studies(search, one(f"{tune.study}-noise"), one(confirmed.study_name) if confirmed else None)
 
 
 def check(studies: Studies, params: Params, tune: Tune, inputs: str) -> None:
     """Raise ValueError where the search was made with another definition than the one at hand."""
-    _same(studies.search, definition(params, tune, inputs))
+    _same(studies.search, definition(params, tune, inputs), tune)
 
 
 def confirm(storage: BaseStorage, params: Params, tune: Tune, studies: Studies) -> Studies:
     """Make the study that repeats the best values under the noise study's seeds, once the search is done.
 
-    None is made for several objectives, without seeds, and where the paper's values are the best. One that repeats
-    other values, from before the search was extended, is made anew.
+    None is made for several objectives, without seeds, and where the paper's values are the best.
     """
     found = None if len(tune.objectives) > 1 or not tune.noise else best(studies.search)
     if found is None or int(found.user_attrs.get("slot", -1)) == 0:
         return studies
     known, paper = studies.search.user_attrs["definition"], studies.search.user_attrs["paper"]
-    name, values = f"{tune.study}-confirm", applied(found.params)
-    old = studies.confirm
-    if old is not None and old.user_attrs.get("params", values) != values:
-        # More trials have found something better, whose seeds these are not.
-        optuna.delete_study(study_name=name, storage=storage)
-    study = _study(storage, tune, name, "confirm", known, paper)
-    study.set_user_attr("params", values)
+    values = applied(found.params)
+    # Other values, another study: after more trials have found something better, these seeds are not its.
+    name = f"{_confirmed(tune)}{hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]}"
+    study = _study(storage, tune, name, "confirm", known, paper, values)
     _fill(study, seed_slots(params, tune))
     return load(storage, tune)
+
+
+def finished(storage: BaseStorage, tune: Tune) -> int:
+    """How many trials of a search have a result; 0 where there is no such study."""
+    names = {study.study_name for study in storage.get_all_studies()}
+    if tune.study not in names:
+        return 0
+    studies = phases(load(storage, tune))
+    return sum(len(study.get_trials(deepcopy=False, states=RESULTS)) for study in studies)
 
 
 def remove(storage: BaseStorage, tune: Tune) -> list[str]:
     """Delete the studies of a search; returns their names."""
     names = [study.study_name for study in storage.get_all_studies()]
-    ours = [name for name in (tune.study, f"{tune.study}-noise", f"{tune.study}-confirm") if name in names]
+    both = (tune.study, f"{tune.study}-noise")
+    ours = [name for name in names if name in both or name.startswith(_confirmed(tune))]
     for name in ours:
         optuna.delete_study(study_name=name, storage=storage)
     return ours
@@ -150,29 +176,31 @@ def space_of(study: Study, tune: Tune) -> dict[str, BaseDistribution]:
     return distributions(tune.space) if study.user_attrs["phase"] == "search" else dict(SEED)
 
 
-def requeue(study: Study, trial: FrozenTrial, counted: bool = True) -> bool:
+def requeue(study: Study, trial: FrozenTrial, counted: bool = True, anew: bool = False) -> bool:
     """Let a new trial wait in the slot of a lost one, with the values that were chosen for it.
 
-    False for a slot that has lost `ATTEMPTS` already; a reclaimed worker is not `counted`.
+    False for a slot that has lost `ATTEMPTS` already; what is no fault of the trial is not `counted`, and `anew` the
+    count starts again.
     """
-    lost = int(trial.user_attrs.get("lost", 0)) + counted
+    lost = 0 if anew else int(trial.user_attrs.get("lost", 0)) + counted
     if lost >= ATTEMPTS:
         return False
-    values = trial.params or trial.system_attrs.get("fixed_params", {})
+    # Of a worker killed while it chose them, some are chosen and the others fixed.
+    values = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     _wait(study, Slot(slot_of(trial), trial.user_attrs["origin"], values), lost)
     return True
 
 
-def refill(study: Study) -> int:
+def refill(study: Study, anew: bool = False) -> int:
     """Let a trial wait in every slot whose last attempt was lost together with the one who should have requeued it.
 
-    Returns how many.
+    `anew`: also in those that were given up. Returns how many.
     """
     slots: dict[int, list[FrozenTrial]] = {}
     for trial in study.get_trials(deepcopy=False):
         slots.setdefault(slot_of(trial), []).append(trial)
     lost = [tries[-1] for tries in slots.values() if all(one.state == TrialState.FAIL for one in tries)]
-    return sum(requeue(study, trial) for trial in lost)
+    return sum(requeue(study, trial, anew=anew) for trial in lost)
 
 
 def superseded(study: Study, trial: FrozenTrial) -> bool:
@@ -182,9 +210,27 @@ def superseded(study: Study, trial: FrozenTrial) -> bool:
     return any(one.state in RESULTS or one.number < trial.number for one in same)
 
 
-def _study(storage: BaseStorage, tune: Tune, name: str, phase: str, known: Mapping[str, Any], paper: Values) -> Study:
+def _confirmed(tune: Tune) -> str:
+    """How the names of the studies begin that repeat best values."""
+    return f"{tune.study}-confirm-"
+
+
+def _age(study: FrozenStudy) -> int:
+    return study._study_id
+
+
+def _study(
+    storage: BaseStorage,
+    tune: Tune,
+    name: str,
+    phase: str,
+    known: Mapping[str, Any],
+    paper: Values,
+    values: Values | None = None,
+) -> Study:
     attributes = {
         "phase": phase,
+        "params": values,
         "objectives": [goal.model_dump() for goal in tune.objectives],
         "paper": paper,
         "level": known["level"],
@@ -197,7 +243,7 @@ def _study(storage: BaseStorage, tune: Tune, name: str, phase: str, known: Mappi
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage)
         if "made" in study.user_attrs or study.get_trials(deepcopy=False):
-            _same(study, known)
+            _same(study, known, tune)
             return study
     # What counts as made comes last, so that one who was killed in between leaves nothing half made.
     for key, value in attributes.items():
@@ -205,7 +251,7 @@ def _study(storage: BaseStorage, tune: Tune, name: str, phase: str, known: Mappi
     return study
 
 
-def _same(study: Study, known: Mapping[str, Any]) -> None:
+def _same(study: Study, known: Mapping[str, Any], tune: Tune) -> None:
     stored = study.user_attrs.get("definition")
     for key, found, expected in _differences(stored or {}, known):
         what = f"found {found!r}, now {expected!r}"
@@ -213,7 +259,7 @@ def _same(study: Study, known: Mapping[str, Any]) -> None:
             what = "data, foundation or code were others"
         raise ValueError(
             f"study {study.study_name}: made with another search: {key}: {what}; give tune.study another name, or "
-            f"delete the study with `ecdm tune remove`"
+            f"delete the study with `ecdm tune remove{tune.option}`"
         )
 
 

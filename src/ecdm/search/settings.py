@@ -85,6 +85,9 @@ class TuneLength(Section):
     images: Several
 
 
+SHORT = "-short"
+
+
 class Tune(TuneLength):
     """The search over hyperparameters: space, objectives, how trials are chosen and how long they are."""
 
@@ -107,14 +110,21 @@ class Tune(TuneLength):
             raise ValueError(problem)
         return self
 
+    @property
+    def option(self) -> str:
+        """What commands on this form are given behind their name."""
+        return " --short" if self.study.endswith(SHORT) else ""
+
     def shortened(self) -> Tune:
         """The short form: a study of its own."""
-        return self.model_copy(update={"study": f"{self.study}-short", **self.short.model_dump()})
+        return self.model_copy(update={"study": f"{self.study}{SHORT}", **self.short.model_dump()})
 
 
 def _unserved(tune: Tune) -> Iterator[str]:
     """What Optuna cannot do in the combination asked for, or the variant does not use."""
     space, several = tune.space, len(tune.objectives) > 1
+    if tune.study.endswith(SHORT):
+        yield f"study: found {tune.study}, expected a name without {SHORT}, which the short form adds"
     if not tune.objectives:
         yield "objectives: found an empty list, expected at least one"
     if len({(goal.metric, goal.bucket) for goal in tune.objectives}) < len(tune.objectives):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBSt
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
-from ecdm.address import SQLITE, project_of, shown, sqlite_file, unreachable
+from ecdm.address import SQLITE, project_of, sqlite_file, unreachable
 from ecdm.search.settings import Tune
 
 # The address may hold a password: a runner gets it as a secret, not from params.yaml.
@@ -22,7 +23,16 @@ JOURNAL, GRPC, POSTGRESQL = "journal:///", "grpc", "postgresql://"
 PATIENCE = 60
 KINDS = "sqlite:///FILE, journal:///FILE, postgresql://HOST/DATABASE or grpc://HOST:PORT"
 
+# Up to the last @, for passwords may hold one; an address that was cut short has lost it.
+LOGIN = re.compile(r"(?<=://)(?:[^\s'\"]*@|[^/\s'\"]*\.\.\.$)")
+PASSWORD = re.compile(r"(password=)[^&;\s'\"]+", re.IGNORECASE)
+
 Stale = Callable[[Study, FrozenTrial], object]
+
+
+def hidden(text: str) -> str:
+    """The text, its addresses without user and password."""
+    return PASSWORD.sub(r"\1…", LOGIN.sub("", text))
 
 
 def storage_uri(tune: Tune, root: Path) -> str:
@@ -44,12 +54,14 @@ def open_storage(tune: Tune, root: Path, stale: Stale | None = None) -> BaseStor
     answer.
     """
     uri = storage_uri(tune, root)
-    where = shown(uri)
+    where = hidden(uri)
     try:
         if uri.startswith(JOURNAL):
             path = Path(uri.removeprefix(JOURNAL))
             path.parent.mkdir(parents=True, exist_ok=True)
             return JournalStorage(JournalFileBackend(str(path)))
+        if not _readable(uri):
+            raise ValueError(f"found no address, expected {KINDS}, with # / and @ in passwords as %23 %2F and %40")
         if problem := unreachable(uri):
             raise ValueError(problem)
         if urlsplit(uri).scheme == GRPC:
@@ -57,6 +69,15 @@ def open_storage(tune: Tune, root: Path, stale: Stale | None = None) -> BaseStor
         return _database(uri, tune, stale)
     except Exception as error:
         raise ValueError(f"search storage {where}: {_said(error, uri, where)}") from error
+
+
+def _readable(uri: str) -> bool:
+    """Whether it has parts; the error of one that has not would show pieces of the password."""
+    try:
+        _ = urlsplit(uri).port
+    except ValueError:
+        return False
+    return True
 
 
 def _proxy(uri: str) -> BaseStorage:
@@ -94,4 +115,4 @@ def _said(error: Exception, uri: str, where: str) -> str:
     """The error without the address's password; a missing driver tells what to install."""
     if isinstance(error, ModuleNotFoundError | ImportError):
         return f"found no driver for it, expected the extra `server` (pip install -e '.[server]'): {error}"
-    return str(error).replace(uri, where)
+    return hidden(str(error).replace(uri, where))

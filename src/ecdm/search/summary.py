@@ -45,6 +45,7 @@ def progress(found: Findings) -> str:
     failed = sum(trial.state == TrialState.FAIL for trial in found.search.get_trials(deepcopy=False))
     broken = len(found.complete) - len(found.allowed)
     text = f"{len(found.results)} of {found.slots} trials are done: {complete} complete, {pruned} pruned."
+    text += f" Given up, for they ended every worker: {found.given_up}." if found.given_up else ""
     text += f" Of the complete ones, {broken} broke a constraint." if broken else ""
     return text + (f" Attempts that were lost and made again: {failed}." if failed else "")
 

@@ -111,10 +111,10 @@ def _undecided(found: Findings) -> str | None:
         are = "forms" if count == 1 else "form"
         return (
             f"No single trial is best for {len(found.names)} objectives: {count} of {len(found.complete)} complete "
-            f"trials {are} the Pareto front{'' if len(found.results) == found.slots else ', ' + _progress(found)}."
+            f"trials {are} the Pareto front{'' if found.done else ', ' + _progress(found)}."
         )
     seen = f"Not known whether the best values ({settings(applied(found.best.params))}) beat the paper's"
-    if len(found.results) < found.slots:
+    if not found.done:
         return f"{seen}: the search goes on, {_progress(found)}."
     if found.studies.confirm is None:
         return f"{seen}: they were not repeated under other seeds, and the best of many noisy trials looks too good."

@@ -13,7 +13,7 @@ from typing import Protocol
 import optuna
 from optuna import Study, TrialPruned
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -53,6 +53,7 @@ class Attempt:
     tracker: Tracker
     interrupts: Interrupts
     prunable: bool
+    steps: int
 
     def report(self, step: int, value: float) -> None:
         """Report the objective at a training step; raises TrialPruned where the trial is to end."""
@@ -60,7 +61,8 @@ class Attempt:
             raise TrialPruned(f"diverged: step {step}: found {value}, expected a finite objective")
         with self.interrupts.shielded():
             self.trial.report(value, step)
-            if self.prunable and self.trial.should_prune():
+            # At the last step there is nothing left to be saved.
+            if self.prunable and step < self.steps and self.trial.should_prune():
                 raise TrialPruned(f"step {step}: no better than what others had there")
 
 
@@ -176,7 +178,7 @@ class Worker:
 
     def _attempt(self, study: Study, trial: Trial, frozen: FrozenTrial, tracker: Tracker) -> None:
         name = self._name(study, frozen)
-        repeated = study.user_attrs.get("params", study.user_attrs["paper"])
+        repeated = study.user_attrs["params"] or study.user_attrs["paper"]
         search, origin = study.user_attrs["phase"] == "search", frozen.user_attrs["origin"]
         attempt = Attempt(
             study=study,
@@ -187,10 +189,12 @@ class Worker:
             tracker=tracker,
             interrupts=self.interrupts,
             prunable=origin not in NEVER_PRUNED and self.tune.pruner != "none",
+            steps=self.tune.steps,
         )
         try:
             with self.interrupts.allowed():
                 outcome = self.work(attempt)
+            self._complete(study, trial, outcome, name)
         except TrialPruned as pruned:
             if self._tell(study, trial, TrialState.PRUNED, None, str(pruned)):
                 self.say(f"{name}: pruned, {pruned}")
@@ -201,11 +205,11 @@ class Worker:
             why = f"reclaimed: {error}" if reclaimed else f"{type(error).__name__}: {error}"
             # In this order: one that is killed in between leaves a slot that `refill` finds.
             if self._tell(study, trial, TrialState.FAIL, None, " ".join(why.split())[:500]):
-                requeue(study, study.get_trials(deepcopy=False)[frozen.number], counted=not reclaimed)
+                # A full disk or a storage that is away is no fault of the trial, as little as a reclaimed runner.
+                counted = not isinstance(error, Reclaimed | OSError | StorageInternalError)
+                requeue(study, study.get_trials(deepcopy=False)[frozen.number], counted)
             self.say(f"{name}: {why.splitlines()[0]}; it waits for another worker")
             raise
-        else:
-            self._complete(study, trial, outcome, name)
 
     def _complete(self, study: Study, trial: Trial, outcome: Outcome, name: str) -> None:
         if not all(map(math.isfinite, outcome.values)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,16 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ecdm.search.storage import hidden
 from ecdm.tracker import Tracker, reason
-
-# Up to the last @, for passwords may hold one; an address that was cut short has lost it.
-LOGIN = re.compile(r"(?<=://)(?:[^\s'\"]*@|[^/\s'\"]*\.\.\.$)")
-PASSWORD = re.compile(r"(password=)[^&;\s'\"]+", re.IGNORECASE)
-
-
-def hidden(text: str) -> str:
-    """The text, its addresses without user and password."""
-    return PASSWORD.sub(r"\1…", LOGIN.sub("", text))
 
 
 class Teller:

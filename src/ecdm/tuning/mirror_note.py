@@ -14,8 +14,8 @@ from ecdm.reporting.tables import Table
 from ecdm.search.findings import Findings, Studies, slot_of
 from ecdm.search.labels import REPEATED
 from ecdm.search.space import applied
+from ecdm.search.storage import hidden
 from ecdm.search.verdict import verdict
-from ecdm.tuning.mirror_guard import hidden
 from ecdm.tuning.mirror_trial import counts, objectives, trial_name
 
 # Rows of a Pareto front that the description shows; all of them are among the runs.

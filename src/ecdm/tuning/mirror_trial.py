@@ -14,7 +14,7 @@ from ecdm.lineage import commit_tags, flatten
 from ecdm.search.findings import feasible, slot_of
 from ecdm.search.labels import place_name
 from ecdm.search.space import Values, applied, objective_name
-from ecdm.tuning.mirror_guard import hidden
+from ecdm.search.storage import hidden
 
 STATES = {
     TrialState.WAITING: "waiting",
@@ -70,7 +70,7 @@ def trial_name(study: Study, trial: FrozenTrial) -> str:
 def trial_params(study: Study, trial: FrozenTrial) -> Values:
     """The values that a trial uses, also those that its study repeats."""
     kind = phase(study)
-    repeated = study.user_attrs.get(VALUES[kind], {}) if kind in VALUES else {}
+    repeated = (study.user_attrs.get(VALUES[kind]) or {}) if kind in VALUES else {}
     return applied({**repeated, **trial.params})
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 from optuna import Study
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
+from safetensors import SafetensorError
 
-from ecdm.address import shown
 from ecdm.config import Params
 from ecdm.root import PARAMS
 from ecdm.runs import git
@@ -23,7 +24,7 @@ from ecdm.search.plan import check, load, phases, prepare, requeue
 from ecdm.search.results import write_results
 from ecdm.search.samplers import quiet
 from ecdm.search.settings import Tune, load_tune
-from ecdm.search.storage import open_storage, storage_uri
+from ecdm.search.storage import hidden, open_storage, storage_uri
 from ecdm.search.verdict import Verdict, verdict
 from ecdm.search.worker import Worker
 from ecdm.tracker import NullTracker, Tracker
@@ -74,7 +75,7 @@ class Session:
     @property
     def where(self) -> str:
         """Address of the studies, without a password."""
-        return shown(storage_uri(self.tune, self.root))
+        return hidden(storage_uri(self.tune, self.root))
 
     def prepare(self, trials: int | None = None) -> Studies:
         """Make the studies or go on with them. Raises: as `plan.prepare`; FileNotFoundError for missing inputs."""
@@ -94,9 +95,14 @@ class Session:
             mirror = SearchMirror.open(self.root, studies.search, self.where)
             commit = git(self.root, "rev-parse", "HEAD")
             watch = Mirrored(mirror)
-            return Worker(
-                self.storage, self.params, self.tune, bench, watch, say, commit, interrupts
-            ).run()  # fmt: skip
+            try:
+                return Worker(
+                    self.storage, self.params, self.tune, bench, watch, say, commit, interrupts
+                ).run()  # fmt: skip
+            except (StorageInternalError, SafetensorError) as error:
+                # Full disks among them: neither library says so by an OSError.
+                what = self.where if isinstance(error, StorageInternalError) else str(bench.paths.checkpoint)
+                raise ValueError(f"search {self.tune.study}: {what} cannot be written: {hidden(str(error))}") from error
 
     def report(self, folder: Path) -> Verdict:
         """Write tables, figures and the page of the search, and whatever MLflow lacks of it; returns the verdict.

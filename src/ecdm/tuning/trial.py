@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +22,13 @@ from ecdm.tracking import PICTURES
 from ecdm.training.checkpoint import saved_history
 from ecdm.training.experiment import Paths, deterministic, inputs_digest, make_run
 from ecdm.training.loop import Callbacks, Diverged, Run, train
+from ecdm.training.sources import sources_digest
 from ecdm.tuning.judge import SPLIT, Judge
 from ecdm.tuning.memory import peak_gib, reset_peak
 
 DATA, BUILD = Path("data/scenes"), Path("build")
+# Code that a result comes from, beside that of training.
+JUDGING = ("evaluation", "search/samplers.py", "search/space.py", "tuning/judge.py", "tuning/trial.py")
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Bench:
         except (Diverged, TrialPruned) as error:
             paths.checkpoint.unlink(missing_ok=True)
             raise TrialPruned(f"diverged: {error}" if isinstance(error, Diverged) else str(error)) from error
-        paths.checkpoint.unlink()
+        paths.checkpoint.unlink(missing_ok=True)
         counted = self.judge.counted(variant, params.data.size, settings.batch * settings.accumulation)
         named = found | counted
         return Outcome([named[objective_name(goal.model_dump())] for goal in self.tune.objectives], peak_gib())
@@ -119,7 +123,10 @@ def trial_paths(root: Path) -> Paths:
 
 def trial_inputs(root: Path) -> str:
     """Digest of what trials read, and of the code that makes their results. Raises: as `inputs_digest`."""
-    return inputs_digest(trial_paths(root))
+    digest = hashlib.sha256(f"{inputs_digest(trial_paths(root))} {sources_digest(JUDGING)}".encode())
+    for path in sorted((root / BUILD / "masks" / SPLIT).rglob("*.png")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def trial_settings(train: Train, tune: Tune) -> Train:
