@@ -70,6 +70,18 @@ SMALL: dict[str, Any] = {
     "evaluate": {"batch": 4, "perceptual": "lpips_random", "resamples": 50, "level": 0.95},
     "gates": {"enforce": True, "images": 4, "batch": 3},
 }
+LONGEST = (
+    "test_reproduction.py",
+    "test_workers.py",
+    "test_trial.py",
+    "test_search_pipeline.py",
+    "test_server.py",
+    "test_registry.py",
+    "test_search_guide.py",
+    "test_sync.py",
+    "test_notebooks.py",
+    "test_mirror_failures.py",
+)
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
 
 
@@ -255,5 +267,6 @@ def library_messages() -> Iterator[Callable[[], list[str]]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the file that takes half of the time, so that two processes share the rest beside it."""
-    items.sort(key=lambda item: item.path.name != "test_reproduction.py")
+    """Start with the files that take longest, so that two processes end at the same time."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
