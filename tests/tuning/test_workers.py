@@ -22,6 +22,7 @@ from servers import postgresql
 
 from ecdm.cli import main
 from ecdm.tracking import Store
+from ecdm.tuning.trial import trial_paths
 
 RESULTS = (TrialState.COMPLETE, TrialState.PRUNED)
 SEARCH: dict[str, Any] = {
@@ -67,6 +68,11 @@ def at_work(study: Study, pid: int) -> FrozenTrial | None:
         if trial.intermediate_values and trial.user_attrs.get("worker", "").endswith(f"-{pid}"):
             return trial
     return None
+
+
+def kept(root: Path, trial: FrozenTrial) -> bool:
+    slot = trial.user_attrs["slot"]
+    return (trial_paths(root).checkpoint / f"many-{slot}.safetensors").is_file()
 
 
 def wait_until(condition: Callable[[], Any], workers: list[subprocess.Popen[bytes]], logs: list[Path]) -> Any:
@@ -123,6 +129,8 @@ def test_a_reclaimed_worker_leaves_its_trial_to_the_next(project: Path, database
     first = worker(log)
     try:
         victim = wait_until(lambda: at_work(study, first.pid), [first], [log])
+        # A report comes before the checkpoint of its step; ended in between, there is nothing to go on from.
+        wait_until(lambda: kept(project, victim), [first], [log])
         first.send_signal(signal.SIGTERM)
         # A runner is given 30 seconds.
         assert first.wait(30) == 0
