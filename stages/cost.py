@@ -20,7 +20,7 @@ BUILD, TARGET = Path("build"), Path("build/cost")
 def main() -> None:
     """build/foundation, build/variants → build/cost/<variant>.json."""
     params, parts = load_params(), load_foundation(BUILD / "foundation")
-    size, images = params.data.size, params.train.batch * params.train.accumulation
+    size, images = params.data.size, params.train.batch
     with fresh_folder(TARGET) as folder:
         for name in params.variants:
             settings = load_variant(BUILD / "variants" / f"{name}.yaml")

@@ -1,10 +1,11 @@
-"""Bring the frozen networks to build/foundation: the bundled ones, freshly trained ones, or a folder's."""
+"""Bring the frozen networks to build/foundation: bundled, freshly trained, a folder's, or pretrained ones."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ecdm.config import load_params
+from ecdm.models.weights import write_pretrained
 from ecdm.stage import run
 from ecdm.training.bundle import Bundle, copy_foundation
 from ecdm.training.progress import Progress
@@ -13,8 +14,11 @@ WORK, TARGET = Path("build/pretrain"), Path("build/foundation")
 
 
 def main() -> None:
-    """foundation.source → build/foundation, checked by loading it."""
+    """foundation.source → build/foundation, checked."""
     params = load_params()
+    if params.foundation.source == "pretrained":
+        write_pretrained(params.foundation, TARGET)
+        return
     if params.foundation.source == "train":
         with Progress() as progress:
             settings, data = params.pretrain, params.data

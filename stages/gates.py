@@ -22,9 +22,11 @@ def main() -> None:
     shown, compared = found["attributes"], found["compared"]
     distance, bucket = params.evaluate.perceptual, largest_bucket(params.masks.buckets)
     fills = ("mean_fill", "telea", "navier_stokes")
-    gates = judge.data(found["spectral_share"]) | judge.vae(found["vae_psnr"])
-    gates |= judge.attributes("text_to_image", shown["text"], shown["true"])
-    gates |= judge.attributes("inpainting", shown["inpainting"], shown["true"])
+    gates = judge.data(found["spectral_share"]) if params.data.source == "scenes" else {}
+    gates |= judge.vae(found["vae_psnr"])
+    if shown is not None:
+        gates |= judge.attributes("text_to_image", shown["text"], shown["true"])
+        gates |= judge.attributes("inpainting", shown["inpainting"], shown["true"])
     gates |= judge.better(compared, "teacher", ("unet", "untuned"), ("psnr", "ssim"), bucket)
     gates |= judge.better(compared, "untuned", fills, (distance,), bucket)
     for variant in params.variants:

@@ -6,27 +6,27 @@ import argparse
 from pathlib import Path
 
 from ecdm.config import load_params
-from ecdm.data.files import fresh_folder
 from ecdm.evaluation.generate import generate
 from ecdm.evaluation.jobs import jobs
+from ecdm.evaluation.team import Team
 from ecdm.methods.ours import variant
 from ecdm.models.branch import load_branch
 from ecdm.models.foundation import load_foundation
 from ecdm.stage import run
 
 DATA, MASKS, BUILD = Path("data"), Path("build/masks"), Path("build")
-DATASETS = ("scenes", "photos")
 
 
 def main(name: str, seed: int) -> None:
     """build/train/<variant>-<seed> → build/generate/<variant>-<seed>/<dataset>/<bucket>/{raw,pasted}."""
     params = load_params()
-    components = load_foundation(BUILD / "foundation")
-    branch = load_branch(BUILD / "train" / f"{name}-{seed}" / "weights")
+    team = Team.of_processes()
+    components = load_foundation(BUILD / "foundation").to(team.device)
+    branch = load_branch(BUILD / "train" / f"{name}-{seed}" / "weights").to(team.device)
     method = variant(name, components, branch, params.generate)
-    with fresh_folder(BUILD / "generate" / f"{name}-{seed}") as folder:
-        work = jobs(DATASETS, params.masks.buckets, DATA, MASKS)
-        generate(method, work, folder, params.seed, params.generate.batch)
+    with team.folder(BUILD / "generate" / f"{name}-{seed}") as folder:
+        work = jobs((params.data.source, "photos"), params.masks.buckets, DATA, MASKS)
+        generate(method, work, folder, params.seed, params.generate.batch, team)
 
 
 if __name__ == "__main__":

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ecdm.config import load_params
+from ecdm.data.engine import Engine
 from ecdm.data.files import fresh_folder
-from ecdm.models.foundation import load_foundation
 from ecdm.stage import run
 from ecdm.training.latents import write_moments
 
-DATA, FOUNDATION, LATENTS = Path("data/scenes"), Path("build/foundation"), Path("build/latents")
+DATA, FOUNDATION, LATENTS = Path("data"), Path("build/foundation"), Path("build/latents")
 BATCH = 32
 
 
 def main() -> None:
-    """data/scenes, build/foundation → build/latents/{train,validation}.safetensors."""
-    components = load_foundation(FOUNDATION)
+    """data/<source>, build/foundation → build/latents/{train,validation}.safetensors."""
+    params = load_params()
+    data, engine = DATA / params.data.source, Engine(params.prepare.engine, params.data.workers)
     with fresh_folder(LATENTS) as folder:
         for split in ("train", "validation"):
-            write_moments(DATA, split, components, folder / f"{split}.safetensors", BATCH)
+            write_moments(data, split, FOUNDATION, folder / f"{split}.safetensors", BATCH, engine)
 
 
 if __name__ == "__main__":

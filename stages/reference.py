@@ -13,23 +13,23 @@ from ecdm.methods.base import Method
 from ecdm.methods.fills import FILLS, Reconstruction
 from ecdm.models.foundation import load_foundation
 from ecdm.models.perceptual import load_perceptual
+from ecdm.models.precision import default_device
 from ecdm.numerics.metrics import to_uint8
 from ecdm.numerics.samplers import paste
 from ecdm.stage import run
 
 DATA, MASKS, BUILD = Path("data"), Path("build/masks"), Path("build")
-DATASETS = ("scenes", "photos")
 
 
 def main() -> None:
     """data/, build/masks, build/foundation → build/scores/reference.csv."""
     params = load_params()
     distance, size = params.evaluate.perceptual, params.evaluate.batch
-    net = load_perceptual(distance)
-    methods: list[Method] = [*FILLS, Reconstruction(load_foundation(BUILD / "foundation"))]
+    net = load_perceptual(distance).to(default_device())
+    methods: list[Method] = [*FILLS, Reconstruction(load_foundation(BUILD / "foundation").to(default_device()))]
 
     def table() -> Iterator[Row]:
-        for job in jobs(DATASETS, params.masks.buckets, DATA, MASKS):
+        for job in jobs((params.data.source, "photos"), params.masks.buckets, DATA, MASKS):
             for part in job.batches(size):
                 for method in methods:
                     raw = to_uint8(inpaint(method, part, params.seed, job)).float() / 255

@@ -24,7 +24,6 @@ from ecdm.reporting.summary import Bootstrap
 DATA, BUILD, REPORTS = Path("data"), Path("build"), Path("reports")
 GATES = REPORTS / "gates.json"
 MADE = ("masks", "variants", "train", "generate", "scores", "cost")
-INPUTS = [DATA / "scenes", DATA / "photos", *(BUILD / name for name in MADE), GATES, REPORTS / "search"]
 
 
 def used(params: Params) -> dict[str, Any]:
@@ -44,7 +43,8 @@ def main() -> None:
     findings = Findings.of(scores, gates, Bootstrap(judged.resamples, judged.level, params.seed))
     sampled = (sampling.sampler, sampling.steps, sampling.guidance, sampling.precision)
     setup = Setup(*sampled, params.train.steps, judged.resamples, judged.level)
-    inputs = read_inputs(INPUTS)
+    datasets = [DATA / params.data.source, DATA / "photos"]
+    inputs = read_inputs([*datasets, *(BUILD / name for name in MADE), GATES, REPORTS / "search"])
     shown = Material.read(BUILD, params.variants, histories, grids, inputs, used(params), read_search(REPORTS))
     texts = {f"curves/{name}.csv": curve_csv(series) for name, series in histories.items()}
     texts |= files(findings, setup, inputs)

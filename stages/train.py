@@ -22,7 +22,8 @@ def main(variant: str, seed: int) -> None:
     # Of several processes one alone reports.
     tracked = stage_tracker(f"train@{variant}-{seed}") if is_main_process() else nullcontext(NullTracker())
     with tracked as tracker:
-        run_experiment(settings, params.train, seed, Paths.of(variant, seed), Paced(tracker, params.train))
+        paths = Paths.of(params.data.source, variant, seed)
+        run_experiment(settings, params.train, seed, paths, Paced(tracker, params.train))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,10 @@ SMALL: dict[str, Any] = {
     "seed": 0,
     "seeds": [0],
     "variants": ["baseline", "sail", "acda", "ours"],
-    "data": {"size": 32, "workers": 1, **SPLITS},
+    "deterministic": True,
+    "tf32": False,
+    "data": {"source": "scenes", "path": None, "smallest": 16, "shards": False, "size": 32, "workers": 1, **SPLITS},
+    "prepare": {"engine": "local"},
     "masks": {"buckets": BUCKETS},
     "canny": {"low": 100, "high": 200},
     "foundation": {"source": "bundled", "path": "assets/foundation"},
@@ -40,6 +43,7 @@ SMALL: dict[str, Any] = {
     "pretrain": {
         "seed": 0,
         "scenes": 6,
+        "width": 1,
         "precision": "no",
         "vae": {"steps": 2, "batch": 2, "crop": 16},
         "unet": {"steps": 2, "batch": 2},
@@ -50,7 +54,7 @@ SMALL: dict[str, Any] = {
     "train": {
         "steps": 5,
         "batch": 2,
-        "accumulation": 1,
+        "micro_batch": 16,
         "lr": 1e-3,
         "warmup": 1,
         "schedule": "cosine",
@@ -59,6 +63,10 @@ SMALL: dict[str, Any] = {
         "ema_decay": 0.98,
         "text_dropout": 0.1,
         "precision": "no",
+        "optimiser": "adamw",
+        "gradient_checkpointing": False,
+        "channels_last": False,
+        "compile": False,
         "checkpoint_every": 2,
         "log_every": 2,
         "validate_every": 3,
@@ -68,7 +76,7 @@ SMALL: dict[str, Any] = {
     },
     "generate": {"sampler": "dpmsolver++", "steps": 3, "guidance": 3.0, "eta": 0.0, "precision": "no", "batch": 4},
     "evaluate": {"batch": 4, "perceptual": "lpips_random", "resamples": 50, "level": 0.95},
-    "gates": {"enforce": True, "images": 4, "batch": 3},
+    "gates": {"enforce": True, "held_out": 100, "images": 4, "batch": 3},
 }
 LONGEST = (
     "test_reproduction.py",
@@ -194,6 +202,7 @@ def parts(foundation_folder: Path) -> Components:
 def made_tree(tmp_path_factory: pytest.TempPathFactory, foundation_folder: Path, parts: Components) -> Path:
     """params.yaml, data and build as the stages before training leave them; not to be written to."""
     from ecdm.data.edges import write_edges
+    from ecdm.data.engine import Engine
     from ecdm.data.masks import write_masks
     from ecdm.data.photos import write_photos
     from ecdm.data.scene_folder import write_scenes
@@ -201,18 +210,19 @@ def made_tree(tmp_path_factory: pytest.TempPathFactory, foundation_folder: Path,
 
     root = tmp_path_factory.mktemp("tree")
     _write_params(root, {})
-    data, build = root / "data", root / "build"
-    write_scenes(data / "scenes", 0, 32, SPLITS, 1)
+    data, build, engine = root / "data", root / "build", Engine("local", 1)
+    write_scenes(data / "scenes", 0, 32, SPLITS, engine)
     write_photos(data / "photos", 32)
     for name in ("scenes", "photos"):
-        write_masks(data / name, "test", name, [*BUCKETS, "wide", "narrow"], build / "masks" / name, 0, 1)
-    write_masks(data / "scenes", "validation", "validation", BUCKETS, build / "masks" / "validation", 0, 1)
+        write_masks(data / name, "test", name, [*BUCKETS, "wide", "narrow"], build / "masks" / name, 0, engine)
+    write_masks(data / "scenes", "validation", "validation", BUCKETS, build / "masks" / "validation", 0, engine)
     for split in SPLITS:
-        write_edges(data / "scenes", split, build / "edges" / "scenes", 100, 200, 1)
+        write_edges(data / "scenes", split, build / "edges" / "scenes", 100, 200, engine)
     shutil.copytree(foundation_folder, build / "foundation")
     (build / "latents").mkdir()
     for split in ("train", "validation"):
-        write_moments(data / "scenes", split, parts, build / "latents" / f"{split}.safetensors", 4)
+        latents = build / "latents" / f"{split}.safetensors"
+        write_moments(data / "scenes", split, foundation_folder, latents, 4, engine)
     return root
 
 

@@ -1,4 +1,4 @@
-"""Servers on this machine for as long as a test needs them: MLflow's, and a PostgreSQL of its own."""
+"""Servers on this machine for as long as a test needs them: MLflow's, a PostgreSQL of its own, and S3 in memory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +60,17 @@ def end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@contextmanager
+def s3_server(log: Path, bucket: str) -> Iterator[str]:
+    """The address of an S3 server on this machine that has one empty bucket and keeps everything in memory."""
+    port = free_port()
+    with serving([str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)], port, log):
+        address = f"http://127.0.0.1:{port}"
+        request = urllib.request.Request(f"{address}/{bucket}", method="PUT")
+        with urllib.request.urlopen(request, timeout=30):
+            yield address
 
 
 @contextmanager

@@ -77,6 +77,22 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"sail.features": "encoder"}, "sail.features: found 'encoder', expected 'decoder' or 'residuals'"),
     ({"sail": MISSING}, "sail: missing key"),
     ({"extra": 1}, "extra: unknown key"),
+    ({"data.path": "raw"}, "data: found path 'raw' with source scenes, which are drawn, expected null"),
+    ({"data.train": None}, "data: found train null with source scenes, expected how many are drawn"),
+    ({"data.download": True}, "data: found download true with source scenes, which is nowhere to be fetched from"),
+    ({"data.source": "imagenet"}, "data.source: found 'imagenet', expected 'scenes', 'coco', 'openimages' or 'folder'"),
+    ({"data.source": "coco"}, "data: found path None with source coco, expected the folder of its files"),
+    ({"data.source": "folder", "data.path": " "}, "data: found path ' ' with source folder, expected the folder"),
+    *(
+        (
+            {"data.source": "coco", "data.path": path},
+            f"data: found path {path!r}, expected a folder apart from data/coco",
+        )
+        for path in ("data/coco", "data/coco/raw", "data", "./data/../data/coco", str(Path.cwd() / "data" / "coco"))
+    ),
+    ({"prepare.engine": "spark"}, "prepare.engine: found 'spark', expected 'local' or 'ray'"),
+    ({"train.optimiser": "sgd"}, "train.optimiser: found 'sgd', expected 'adamw' or 'adamw_8bit'"),
+    ({"train.micro_batch": 0}, "train.micro_batch: found 0, expected greater than or equal to 1"),
     ({"data.sizes": 64}, "data.sizes: unknown key"),
     ({"data.size": MISSING, "data.sise": 64}, "data.sise: unknown key; missing: data.size"),
     ({"data.size": 100}, "data.size: found 100, expected a multiple of 32"),
@@ -124,7 +140,18 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"acda.lr": 0}, "acda.lr: found 0, expected greater than 0"),
     ({"acda.window": "hann"}, "acda.window: found 'hann', expected 'circle' or 'square'"),
-    ({"foundation.source": "hub"}, "foundation.source: found 'hub', expected 'bundled', 'train' or 'folder'"),
+    (
+        {"foundation.source": "hub"},
+        "foundation.source: found 'hub', expected 'bundled', 'train', 'folder' or 'pretrained'",
+    ),
+    (
+        {"foundation.source": "pretrained"},
+        "foundation: pretrained.base.from: found None, expected an id, a folder or a file",
+    ),
+    (
+        {"foundation.pretrained.base.revision": "main"},
+        "foundation.pretrained.base.revision: found 'main', expected ",
+    ),
     ({"foundation.path": ""}, "foundation.path: found '', expected a folder"),
     ({"foundation.path": " "}, "foundation.path: found ' ', expected a folder"),
     (
@@ -142,7 +169,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"train.ema_decay": 1.0}, "train.ema_decay: found 1.0, expected less than 1"),
     ({"train.text_dropout": 1.5}, "train.text_dropout: found 1.5, expected less than or equal to 1"),
     ({"train.preview_steps": 1001}, "train.preview_steps: found 1001, expected less than or equal to 1000"),
-    ({"train.precision": False}, "train.precision: found False, expected 'no' or 'bf16'"),
+    ({"train.precision": False}, "train.precision: found False, expected 'no', 'bf16' or 'auto'"),
     ({"generate.sampler": "euler"}, "generate.sampler: found 'euler', expected 'ddim' or 'dpmsolver++'"),
     ({"generate.steps": 1001}, "generate.steps: found 1001, expected less than or equal to 1000"),
     ({"generate.steps": 0}, "generate.steps: found 0, expected greater than or equal to 1"),
@@ -182,6 +209,10 @@ GOOD: list[dict[str, Any]] = [
     {"generate.steps": 1000, "train.preview_steps": 1000},
     {"generate.eta": 1, "generate.sampler": "ddim"},
     {"seeds": [3, 1, 2], "variants": ["ours"]},
+    {"data.source": "coco", "data.path": "data/sources/coco", "data.train": None, "data.download": True},
+    {"data.source": "folder", "data.path": "../pictures"},
+    {"foundation.pretrained.base.from": "owner/name", "foundation.pretrained.base.revision": "0123456789" * 4},
+    {"train.ema_decay": 0},
 ]
 
 

@@ -14,8 +14,6 @@ from ecdm.config import Train
 from ecdm.pace import Paced
 from ecdm.tracker import NullTracker
 
-PROCESSES = 3
-
 
 class Seen(NullTracker):
     """Keeps what was reported; every report takes half a second of the clock."""
@@ -37,12 +35,11 @@ class Seen(NullTracker):
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     found = Seen()
     monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=lambda: found.now))
-    monkeypatch.setattr(pace, "PartialState", lambda: SimpleNamespace(num_processes=PROCESSES))
     return found
 
 
 def test_images_per_second(seen: Seen) -> None:
-    paced = Paced(seen, cast(Train, SimpleNamespace(batch=4, accumulation=2)))
+    paced = Paced(seen, cast(Train, SimpleNamespace(batch=8)))
     first = {"loss": 1.0}
     paced.metrics(first, 1)
     seen.now += 2
@@ -54,7 +51,7 @@ def test_images_per_second(seen: Seen) -> None:
     paced.metrics({"loss": 0.3}, 11)
     paced.metrics({"loss": 0.2}, 12)
     speeds = [(step, values.get("images_per_second")) for step, values in seen.rows]
-    assert speeds == [(1, None), (6, 20.0 * PROCESSES), (10, None), (11, 8.0 * PROCESSES), (12, None)]
+    assert speeds == [(1, None), (6, 20.0), (10, None), (11, 8.0), (12, None)]
     assert [values["loss"] for _, values in seen.rows] == [1.0, 0.5, 0.4, 0.3, 0.2]
     assert seen.pictures == [("validation", 10)]
     assert first == {"loss": 1.0}

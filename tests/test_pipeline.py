@@ -65,7 +65,7 @@ def read_params(script: Path) -> set[str]:
 
 
 def script_of(stage: dict[str, Any]) -> Path:
-    return ROOT / stage["cmd"].split()[1]
+    return ROOT / stage["cmd"].partition("stages/")[1] / stage["cmd"].partition("stages/")[2].split()[0]
 
 
 def covered(key: str, declared: list[str]) -> bool:
@@ -95,8 +95,8 @@ def uses_torch(script: Path) -> bool:
 def test_params_are_those_that_the_stage_reads(name: str) -> None:
     declared = [p for p in STAGES[name].get("params", [])]
     read = read_params(script_of(STAGES[name]))
-    # ecdm.stage reads it, for the stages that have torch.
-    read |= {"threads"} if uses_torch(script_of(STAGES[name])) else set()
+    # ecdm.stage reads them, for the stages that have torch.
+    read |= {"threads", "deterministic", "tf32"} if uses_torch(script_of(STAGES[name])) else set()
     assert all(covered(key, declared) for key in read), read
     unread = [entry for entry in declared if not any(k == entry or k.startswith(f"{entry}.") or
                                                      entry.startswith(f"{k}.") for k in read)]  # fmt: skip

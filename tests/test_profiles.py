@@ -1,13 +1,22 @@
-"""Profiles change values in params.yaml and leave every other character alone."""
+"""Profiles change values in params.yaml and leave every other character alone; those there are, and their page."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from ecdm.cli import _parser
+from ecdm.commands.settings import validate
+from ecdm.config import read_yaml
 from ecdm.profiles import difference, find_profile, overlay
+
+ROOT = Path(__file__).parents[1]
+PROFILES = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
+PAGE = (ROOT / "docs" / "real-setup.md").read_text(encoding="utf-8")
 
 PARAMS = """\
 # The default.
@@ -125,3 +134,50 @@ def test_the_difference_is_a_unified_diff() -> None:
     lines = difference("a: 1\nb: 2\n", "a: 1\nb: 3\n", "params.yaml").splitlines()
     assert lines == ["--- a/params.yaml", "+++ b/params.yaml", "@@ -1,2 +1,2 @@", " a: 1", "-b: 2", "+b: 3"]
     assert difference("a: 1\n", "a: 1\n", "params.yaml") == ""
+
+
+def _flat(values: Any, keys: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Key with dots → value, lists as one value."""
+    if not isinstance(values, dict):
+        return {".".join(keys): values}
+    return {name: found for key, value in values.items() for name, found in _flat(value, (*keys, key)).items()}
+
+
+def _values(name: str) -> dict[str, Any]:
+    return _flat(read_yaml(ROOT / "profiles" / f"{name}.yaml"))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_leads_to_valid_settings(name: str) -> None:
+    profile = ROOT / "profiles" / f"{name}.yaml"
+    text = overlay(ROOT / "params.yaml", profile)
+    validate(text, profile)
+    assert _values(name).items() <= _flat(YAML(typ="safe").load(text)).items()
+
+
+def test_both_real_data_sets_are_trained_alike() -> None:
+    coco, openimages = _values("coco-sd15"), _values("openimages-sd15")
+    assert coco.keys() == openimages.keys()
+    different = {key for key, value in coco.items() if openimages[key] != value}
+    assert different == {"data.source", "data.path", "data.train", "data.test", "tune.study"}
+
+
+def test_the_page_has_the_weights_and_keys_of_the_profile() -> None:
+    coco = _values("coco-sd15")
+    for part in ("base", "controlnet_canny", "controlnet_inpaint"):
+        key = f"foundation.pretrained.{part}"
+        assert re.fullmatch("[0-9a-f]{40}", coco[f"{key}.revision"])
+        row = f"| `{key}` | `{coco[f'{key}.from']}` | `{coco[f'{key}.revision']}` |"
+        assert row in PAGE
+        assert f"hf download {coco[f'{key}.from']} --revision {coco[f'{key}.revision']} " in PAGE
+    known = _flat(read_yaml(ROOT / "params.yaml"))
+    sections = "|".join(sorted({key.partition(".")[0] for key in known if "." in key}))
+    named = set(re.findall(rf"`((?:{sections})\.[\w.]+)[:`]", PAGE))
+    assert len(named) > 15
+    assert {key for key in named if key not in known and not any(one.startswith(f"{key}.") for one in known)} == set()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^\$ (ecdm .+?)(?: +#.*)?$", PAGE, re.MULTILINE))
+def test_every_command_of_ours_on_the_page_is_one(command: str) -> None:
+    options = _parser().parse_args(command.split()[1:])
+    assert getattr(options, "name", PROFILES[0]) in PROFILES

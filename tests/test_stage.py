@@ -14,19 +14,17 @@ from ecdm import stage
 
 ROOT = Path(__file__).parents[1]
 # The gradient of this convolution is another one for each number of threads.
-GRADIENT = """
+SUM = """
 import hashlib
 import torch
 from ecdm.stage import run
 
 def main():
     generator = torch.Generator().manual_seed(0)
-    x, weight = (torch.randn(shape, generator=generator) for shape in ((16, 64, 16, 16), (64, 64, 3, 3)))
-    loss = torch.nn.functional.conv2d(x, weight.requires_grad_()).square().mean()
-    loss.backward()
-    print(hashlib.sha256(weight.grad.numpy().tobytes()).hexdigest())
+    totals = [torch.randn(200_001, generator=generator).sum() for _ in range(16)]
+    print(hashlib.sha256(torch.stack(totals).numpy().tobytes()).hexdigest())
 
-run("gradient", main)
+run("sum", main)
 """
 
 
@@ -73,10 +71,10 @@ def test_a_stage_as_the_pipeline_starts_it(tmp_path: Path) -> None:
     assert not (tmp_path / "build").exists()
 
 
-def gradient(environment: int) -> str:
+def total(environment: int) -> str:
     """What a stage of its own process computes where the environment asks for so many threads."""
     done = subprocess.run(
-        [sys.executable, "-c", GRADIENT],
+        [sys.executable, "-c", SUM],
         env={**os.environ, "OMP_NUM_THREADS": str(environment)},
         capture_output=True,
         text=True,
@@ -87,10 +85,10 @@ def gradient(environment: int) -> str:
 
 def test_the_environments_threads_change_no_result(tmp_path: Path, write_params: Callable[..., None]) -> None:
     write_params(tmp_path, threads=2)
-    two = gradient(1)
-    assert gradient(2) == two
+    two = total(1)
+    assert total(2) == two
     write_params(tmp_path, threads=1)
-    assert gradient(2) != two
+    assert total(2) != two
 
 
 def test_threads_are_set_for_the_stage_alone(tmp_path: Path, write_params: Callable[..., None]) -> None:
@@ -101,6 +99,37 @@ def test_threads_are_set_for_the_stage_alone(tmp_path: Path, write_params: Calla
     stage.run("masks", lambda: seen.append(torch.get_num_threads()))
     assert seen == [3]
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_torch_is_set_up_as_params_say(tmp_path: Path, write_params: Callable[..., None], on: bool) -> None:
+    import torch
+
+    def state() -> tuple[bool, str, bool, bool]:
+        return (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.get_float32_matmul_precision(),
+            torch.backends.cudnn.allow_tf32,
+            torch.backends.cudnn.benchmark,
+        )
+
+    write_params(tmp_path, deterministic=on, tf32=not on)
+    before, seen = state(), []
+    stage.run("masks", lambda: seen.append(state()))
+    assert seen == [(True, "highest", False, False) if on else (False, "high", True, True)]
+    assert state() == before
+
+
+def test_of_several_processes_the_first_records_the_run(
+    tmp_path: Path, write_params: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_params(tmp_path)
+    monkeypatch.setenv("RANK", "1")
+    stage.run("masks", lambda: None)
+    assert not (tmp_path / "runs").exists()
+    monkeypatch.setenv("RANK", "0")
+    stage.run("masks", lambda: None)
+    assert (tmp_path / "runs" / "masks.json").is_file()
 
 
 def test_a_wrong_number_of_threads_is_one_line(

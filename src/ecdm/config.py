@@ -22,12 +22,15 @@ from ecdm.sections import (
     Gates,
     Generate,
     Masks,
+    Prepare,
     Pretrain,
+    Pretrained,
     Sail,
     Section,
     Train,
     VaeFit,
     VariantName,
+    Weights,
     distinct,
 )
 
@@ -42,11 +45,14 @@ __all__ = [
     "Generate",
     "Masks",
     "Params",
+    "Prepare",
     "Pretrain",
+    "Pretrained",
     "Sail",
     "Train",
     "VaeFit",
     "VariantSettings",
+    "Weights",
     "load_params",
     "load_variant",
     "read_yaml",
@@ -65,9 +71,13 @@ class Params(Section):
 
     seed: Annotated[int, Field(ge=0)]
     threads: Count
+    deterministic: bool
+    tf32: bool
+    launch: str
     seeds: list[Annotated[int, Field(ge=0)]]
     variants: list[VariantName]
     data: Data
+    prepare: Prepare
     masks: Masks
     canny: Canny
     foundation: Foundation

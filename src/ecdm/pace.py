@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
-from accelerate import PartialState
 from numpy.typing import NDArray
 
 from ecdm.config import Train
@@ -22,7 +21,7 @@ class Paced:
 
     def __init__(self, live: Tracker, settings: Train) -> None:
         self.live = live
-        self.images = settings.batch * settings.accumulation * PartialState().num_processes
+        self.images = settings.batch
         self.last: tuple[int, float] | None = None
         self.interrupted = False
 

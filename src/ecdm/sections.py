@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -18,7 +20,8 @@ Several = Annotated[int, Field(ge=2)]
 Steps = Annotated[int, Field(ge=1, le=1000)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Precision = Literal["no", "bf16"]
+# auto: bf16 where the hardware multiplies it, else no.
+Precision = Literal["no", "bf16", "auto"]
 
 
 def distinct(names: list[Any]) -> list[Any]:
@@ -35,14 +38,42 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """The images: source, side in pixels, images per split, processes that write them."""
+    """The images: where they come from, side in pixels, images per split (None: all there are), processes."""
 
-    source: Literal["scenes"]
+    source: Literal["scenes", "coco", "openimages", "folder"]
+    path: str | None
+    download: bool
     size: Annotated[int, Field(ge=32, multiple_of=32)]
-    train: Count
+    train: Count | None
     validation: Several
     test: Several
+    smallest: Count
+    rejects: Share
+    shards: bool
     workers: Count
+
+    @model_validator(mode="after")
+    def _placed(self) -> Data:
+        drawn = self.source == "scenes"
+        if drawn and self.path is not None:
+            raise ValueError(f"found path {self.path!r} with source scenes, which are drawn, expected null")
+        if not drawn and not (self.path or "").strip():
+            raise ValueError(f"found path {self.path!r} with source {self.source}, expected the folder of its files")
+        written = Path("data") / self.source
+        place, target = Path(os.path.abspath(self.path or "")), Path(os.path.abspath(written))
+        if not drawn and (place.is_relative_to(target) or target.is_relative_to(place)):
+            raise ValueError(f"found path {self.path!r}, expected a folder apart from {written}, which is written anew")
+        if drawn and self.train is None:
+            raise ValueError("found train null with source scenes, expected how many are drawn")
+        if self.download and self.source not in ("coco", "openimages"):
+            raise ValueError(f"found download true with source {self.source}, which is nowhere to be fetched from")
+        return self
+
+
+class Prepare(Section):
+    """What does the work on images: processes of this machine, or Ray's on several."""
+
+    engine: Literal["local", "ray"]
 
 
 class Masks(Section):
@@ -81,11 +112,28 @@ class Canny(Section):
 BUNDLED = "assets/foundation"
 
 
+class Weights(Section):
+    """One pretrained network: a Hugging Face id, a folder or a .safetensors file, and the commit of an id."""
+
+    origin: Annotated[str | None, Field(alias="from")]
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None
+
+
+class Pretrained(Section):
+    """The networks that source `pretrained` puts together: a Stable Diffusion 1.x and its two ControlNets."""
+
+    base: Weights
+    controlnet_canny: Weights
+    controlnet_inpaint: Weights
+
+
 class Foundation(Section):
     """Where the frozen networks come from; `path` names the folder of source `folder`."""
 
-    source: Literal["bundled", "train", "folder"]
+    source: Literal["bundled", "train", "folder", "pretrained"]
     path: str
+    download: bool
+    pretrained: Pretrained
 
     @field_validator("path")
     @classmethod
@@ -98,6 +146,11 @@ class Foundation(Section):
     def _watched(self) -> Foundation:
         if self.source == "bundled" and self.path != BUNDLED:
             raise ValueError(f"found path {self.path!r} with source bundled, expected {BUNDLED}, or source folder")
+        if self.source == "pretrained":
+            for name, weights in self.pretrained:
+                if not (weights.origin or "").strip():
+                    found = weights.origin
+                    raise ValueError(f"pretrained.{name}.from: found {found!r}, expected an id, a folder or a file")
         return self
 
 
@@ -120,6 +173,7 @@ class Pretrain(Section):
 
     seed: Annotated[int, Field(ge=0)]
     scenes: Count
+    width: Count
     precision: Precision
     vae: VaeFit
     unet: Fit
@@ -150,7 +204,7 @@ class Train(Section):
 
     steps: Count
     batch: Count
-    accumulation: Count
+    micro_batch: Count
     lr: Positive
     warmup: Annotated[int, Field(ge=0)]
     schedule: Literal["constant", "cosine"]
@@ -159,6 +213,10 @@ class Train(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     text_dropout: Share
     precision: Precision
+    optimiser: Literal["adamw", "adamw_8bit"]
+    gradient_checkpointing: bool
+    channels_last: bool
+    compile: bool
     checkpoint_every: Count
     log_every: Count
     validate_every: Count
@@ -195,5 +253,6 @@ class Gates(Section):
     """
 
     enforce: bool
+    held_out: Several
     images: Several
     batch: Count

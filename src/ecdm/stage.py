@@ -1,23 +1,24 @@
-"""What every stage shares: a record of its run, torch's threads, and errors as one line with exit code 1."""
+"""What every stage shares: a record of its run, torch's settings, and errors as one line with exit code 1."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from ecdm.config import load_params
+from ecdm.config import Params, load_params
 from ecdm.runs import stage_run
 
 
 def run(name: str, main: Callable[[], None]) -> None:
-    """Run `main` as the stage `name`, on as many of torch's threads as params.yaml says.
+    """Run `main` as the stage `name`, with torch set up as params.yaml says; of several processes the first records it.
 
     A ValueError or OSError, which bad input gives, becomes one line on standard error and exit code 1; any
     other exception is a fault of the program and keeps its traceback.
     """
     try:
-        with stage_run(name), _threads():
+        with stage_run(name) if first_process() else nullcontext(), _torch_as_set():
             main()
     except (ValueError, OSError) as error:
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
@@ -25,15 +26,41 @@ def run(name: str, main: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _threads() -> Iterator[None]:
-    """Torch's threads as in params.yaml, where the stage has imported torch: sums are split by their number."""
+def _torch_as_set() -> Iterator[None]:
+    """Torch as params.yaml says, where the stage has imported it."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield
         return
-    params, before = load_params(), torch.get_num_threads()
-    torch.set_num_threads(params.threads)
+    params, cudnn = load_params(), torch.backends.cudnn
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    products, convolutions, benchmark = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+    set_up_torch(params)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_float32_matmul_precision(products)
+        cudnn.allow_tf32, cudnn.benchmark = convolutions, benchmark
+
+
+def set_up_torch(params: Params) -> None:
+    """Threads, by whose number sums are split, and how exact and repeatable a GPU's results are.
+
+    Under `deterministic` an operation that has no repeatable algorithm is an error.
+    """
+    import torch
+
+    torch.set_num_threads(params.threads)
+    # Without a workspace of fixed size cuBLAS is not repeatable, and torch refuses it.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(params.deterministic)
+    torch.backends.cudnn.benchmark = not params.deterministic
+    torch.set_float32_matmul_precision("high" if params.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = params.tf32
+
+
+def first_process() -> bool:
+    """Whether this process is the only one of its stage, or the first of those that a launcher started."""
+    return int(os.environ.get("RANK", "0")) == 0

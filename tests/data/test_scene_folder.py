@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from ecdm.data import files, textures
+from ecdm.data import files, scene_folder, textures
 from ecdm.data.coco import load_image, read_split
+from ecdm.data.engine import Engine
 from ecdm.data.scene_folder import scene_id, write_scenes
 from ecdm.data.scenes import SPLITS, draw_scene
 from ecdm.numerics.frequency import spectral_share
 
 COUNTS = {"train": 6, "validation": 5, "test": 5}
+ALONE = Engine("local", 1)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -31,15 +33,16 @@ def digests(folder: Path) -> dict[str, str]:
 def test_two_processes_write_the_bytes_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "JOBS_PER_WORKER", 1)
     monkeypatch.setattr(files, "CHUNK", 1)
+    monkeypatch.setattr(scene_folder, "PER_JOB", 1)
     for workers in (1, 2):
-        write_scenes(tmp_path / str(workers), 3, 32, {"train": 6, "test": 2}, workers)
+        write_scenes(tmp_path / str(workers), 3, 32, {"train": 6, "test": 2}, Engine("local", workers))
     one, two = digests(tmp_path / "1"), digests(tmp_path / "2")
     assert len(one) == 6 + 2 + 4
     assert one == two
 
 
 def test_images_captions_and_descriptions_are_the_scenes(tmp_path: Path) -> None:
-    write_scenes(tmp_path, 3, 32, COUNTS, 1)
+    write_scenes(tmp_path, 3, 32, COUNTS, ALONE)
     for split in SPLITS:
         images = read_split(tmp_path, split)
         shown = json.loads((tmp_path / "annotations" / f"scenes_{split}.json").read_text())
@@ -52,7 +55,7 @@ def test_images_captions_and_descriptions_are_the_scenes(tmp_path: Path) -> None
 
 
 def test_splits_share_no_image_and_no_id(tmp_path: Path) -> None:
-    write_scenes(tmp_path, 0, 32, {split: 40 for split in SPLITS}, 1)
+    write_scenes(tmp_path, 0, 32, {split: 40 for split in SPLITS}, ALONE)
     images = [hashlib.sha256(load_image(path).tobytes()).hexdigest() for path in tmp_path.rglob("*.png")]
     assert len(images) == len(set(images)) == 120
     ids = [image.id for split in SPLITS for image in read_split(tmp_path, split)]
@@ -60,15 +63,15 @@ def test_splits_share_no_image_and_no_id(tmp_path: Path) -> None:
 
 
 def test_a_longer_split_keeps_its_beginning(tmp_path: Path) -> None:
-    write_scenes(tmp_path / "short", 0, 32, {"test": 2}, 1)
-    write_scenes(tmp_path / "long", 0, 32, {"test": 3}, 1)
+    write_scenes(tmp_path / "short", 0, 32, {"test": 2}, ALONE)
+    write_scenes(tmp_path / "long", 0, 32, {"test": 3}, ALONE)
     short, long = digests(tmp_path / "short" / "test"), digests(tmp_path / "long" / "test")
     assert short.items() < long.items()
 
 
 def test_the_seed_matters(tmp_path: Path) -> None:
     for seed in (0, 1):
-        write_scenes(tmp_path / str(seed), seed, 32, {"test": 2}, 1)
+        write_scenes(tmp_path / str(seed), seed, 32, {"test": 2}, ALONE)
     first, second = (set(digests(tmp_path / str(seed) / "test").values()) for seed in (0, 1))
     assert not first & second
 

@@ -21,6 +21,7 @@ from ecdm.config import Generate
 from ecdm.data.dataset import image_tensor
 from ecdm.data.scenes import SHAPES, Scene, draw_scene
 from ecdm.evaluation.audit import Audit, _textures
+from ecdm.evaluation.items import SingleItems
 from ecdm.evaluation.jobs import Job
 from ecdm.methods.fills import FILLS
 from ecdm.models.classifier import ATTRIBUTES, AttributeClassifier
@@ -32,9 +33,13 @@ SETTINGS = Generate(sampler="dpmsolver++", steps=3, guidance=2.0, eta=0.0, preci
 
 
 @pytest.fixture(scope="module")
-def audit(parts: Any, foundation_folder: Path) -> Audit:
-    classifier = AttributeClassifier.load(foundation_folder / "classifier")
-    return Audit(parts, classifier, SETTINGS, "lpips_random", load_perceptual("lpips_random"), 0, 32)
+def audit(parts: Any) -> Audit:
+    return Audit(parts, SETTINGS, "lpips_random", load_perceptual("lpips_random"), 0, 32, 10)
+
+
+@pytest.fixture(scope="module")
+def items(audit: Audit, foundation_folder: Path) -> SingleItems:
+    return SingleItems(audit, AttributeClassifier.load(foundation_folder / "classifier"))
 
 
 def pictures(tree: Path, splits: tuple[str, ...]) -> Tensor:
@@ -72,6 +77,33 @@ def test_a_foundation_without_a_classifier_is_named(tree: Path, load_stage: Call
     with pytest.raises(FileNotFoundError, match="build/foundation/classifier: missing component"):
         load_stage("audit").main()
     assert not (tree / "build" / "audit").exists()
+
+
+def test_images_that_are_no_scenes_are_audited_without_items(
+    tree: Path, load_stage: Callable[[str], ModuleType], write_params: Callable[..., None]
+) -> None:
+    """A team's own data with pretrained weights: nothing tells what an image shows, and no classifier knows it."""
+    for place in ("data", "build/edges", "build/masks"):
+        (tree / place / "scenes").rename(tree / place / "folder")
+    for path in (tree / "data/folder/annotations").glob("scenes_*.json"):
+        path.unlink()
+    shutil.rmtree(tree / "build/foundation/classifier")
+    write_params(tree, data={"source": "folder", "path": "pictures"}, gates={"held_out": 2, "enforce": False})
+    load_stage("audit").main()
+    values = json.loads((tree / "build/audit/values.json").read_text())
+    assert values["attributes"] is None
+    assert list(values["vae_psnr"]) == ["all"]
+    # Two images of each split.
+    assert len(values["spectral_share"]) == len(values["vae_psnr"]["all"]) == 4
+    write_params(tree, data={"source": "folder", "path": "pictures"}, variants=["baseline"], gates={"enforce": False})
+    (tree / "build/probe").mkdir()
+    (tree / "build/probe/baseline-0.json").write_text("null")
+    load_stage("gates").main()
+    gates = json.loads((tree / "reports/gates.json").read_text())["gates"]
+    assert {name.partition(".")[0] for name in gates} == {
+        "vae", "teacher_over_unet", "teacher_over_untuned", "untuned_over_mean_fill", "untuned_over_telea",
+        "untuned_over_navier_stokes",
+    }  # fmt: skip
 
 
 def test_shares_are_those_of_the_images(made_tree: Path, audit: Audit) -> None:
@@ -126,34 +158,34 @@ def test_the_pixels_of_a_texture_show_it_alone(shape: str, monkeypatch: pytest.M
             assert np.ptp(shown.astype(int), axis=0).max() <= 1
 
 
-def test_single_scenes_are_held_out_and_have_one_item(audit: Audit) -> None:
-    scenes = audit.single_scenes(5)
+def test_single_scenes_are_held_out_and_have_one_item(items: SingleItems) -> None:
+    scenes = items.single_scenes(5)
     assert [len(scene.items) for scene in scenes] == [1] * 5
     assert len({scene.image.tobytes() for scene in scenes}) == 5
     others = {draw_scene(0, split, i, 32, items=1).image.tobytes() for split in ("train", "test") for i in range(20)}
     assert others.isdisjoint(scene.image.tobytes() for scene in scenes)
 
 
-def test_attributes_are_counted_per_image(audit: Audit) -> None:
-    scenes = audit.single_scenes(6)
+def test_attributes_are_counted_per_image(items: SingleItems) -> None:
+    scenes = items.single_scenes(6)
     images = torch.stack([image_tensor(scene.image) for scene in scenes])
-    found = audit.attributes(scenes, images)
+    found = items.attributes(scenes, images)
     with torch.no_grad():
-        logits = audit.classifier(images * 2 - 1)
+        logits = items.classifier(images * 2 - 1)
     for name, classes in ATTRIBUTES.items():
         guesses = [classes[i] for i in logits[name].argmax(1).tolist()]
         expected = [float(g == getattr(s.items[0], name)) for g, s in zip(guesses, scenes, strict=True)]
         assert found[name] == expected
 
 
-def test_samples_follow_the_caption_and_not_the_batch(audit: Audit) -> None:
-    scenes = audit.single_scenes(3)
-    together, one_by_one = audit.text_to_image(scenes, 3), audit.text_to_image(scenes, 1)
+def test_samples_follow_the_caption_and_not_the_batch(items: SingleItems) -> None:
+    scenes = items.single_scenes(3)
+    together, one_by_one = items.text_to_image(scenes, 3), items.text_to_image(scenes, 1)
     assert float((together - one_by_one).abs().max()) < 1 / 255
     other = [dataclasses.replace(scene, captions=("a photo of nothing",)) for scene in scenes]
-    assert float((audit.text_to_image(other, 3) - together).abs().max()) > 1 / 255
+    assert float((items.text_to_image(other, 3) - together).abs().max()) > 1 / 255
     blank = [dataclasses.replace(scene, image=np.zeros_like(scene.image)) for scene in scenes]
-    assert torch.equal(audit.text_to_image(blank, 3), together)
+    assert torch.equal(items.text_to_image(blank, 3), together)
 
 
 def around_item(scene: Scene) -> Tensor:
@@ -164,25 +196,25 @@ def around_item(scene: Scene) -> Tensor:
     return torch.from_numpy(rows[:, None] & columns[None])
 
 
-def test_inpainted_items_are_not_seen(audit: Audit) -> None:
-    scenes = audit.single_scenes(3)
-    found, holes = audit.object_inpainting(scenes, 3), [around_item(scene) for scene in scenes]
+def test_inpainted_items_are_not_seen(items: SingleItems) -> None:
+    scenes = items.single_scenes(3)
+    found, holes = items.object_inpainting(scenes, 3), [around_item(scene) for scene in scenes]
     hidden = [
         dataclasses.replace(scene, image=np.where(hole.numpy()[..., None], np.uint8(0), scene.image))
         for scene, hole in zip(scenes, holes, strict=True)
     ]
-    assert torch.equal(audit.object_inpainting(hidden, 3), found)
+    assert torch.equal(items.object_inpainting(hidden, 3), found)
     for scene, hole, output in zip(scenes, holes, found, strict=True):
         assert 0.2 < float(hole.float().mean()) < 0.8
         assert torch.equal(output[:, ~hole], image_tensor(scene.image)[:, ~hole])
         assert not torch.equal(output[:, hole], image_tensor(scene.image)[:, hole])
-    assert float((audit.object_inpainting(scenes, 1) - found).abs().max()) < 1 / 255
+    assert float((items.object_inpainting(scenes, 1) - found).abs().max()) < 1 / 255
 
 
 def test_compared_are_pasted_outputs(made_tree: Path, audit: Audit) -> None:
     data, masks = made_tree / "data/scenes", made_tree / "build/masks/scenes"
     job = Job("scenes", "50-60", data, masks, made_tree / "build/edges/scenes/test")
-    found = audit.compare([job], 2)
+    found = audit.compare(job, 2)
     (batch,) = job.batches(10)
     for fill in FILLS:
         output = fill.inpaint(batch, [])

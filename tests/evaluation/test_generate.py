@@ -14,6 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from processes import launch
 from torch import Tensor
 
 from ecdm.data.coco import read_split
@@ -24,6 +25,7 @@ from ecdm.models.denoiser import branch_control
 from ecdm.numerics.masks import masked_image
 from ecdm.stage import run
 
+ROOT = Path(__file__).parents[2]
 DATASETS, BUCKETS = {"scenes": 3, "photos": 5}, ("10-20", "50-60")
 Stage = Callable[[], dict[str, str]]
 
@@ -243,3 +245,17 @@ def test_a_missing_mask_is_named(trained: Path, stage: ModuleType) -> None:
     with pytest.raises(ValueError, match=r"build/masks/photos/50-60/000000000001\.png"):
         stage.main("ours", 0)
     assert not (trained / "build" / "generate" / "ours-0").exists()
+
+
+def test_any_number_of_processes_writes_the_same_files(
+    trained: Path, write_params: Callable[..., None], digests: Callable[[Path], dict[str, str]]
+) -> None:
+    write_params(trained, generate={"batch": 2, "steps": 2}, masks={"buckets": ["50-60"]})
+    found = []
+    for count in (1, 2):
+        launch([str(ROOT / "stages" / "generate.py"), "ours", "0"], trained, count)
+        found.append(digests(trained / "build" / "generate"))
+        assert [path.name for path in (trained / "runs").iterdir()] == ["generate@ours-0.json"]
+    assert found[0] == found[1]
+    # Two kinds of every picture, and the manifests.
+    assert len(found[0]) == 2 * sum(DATASETS.values()) + len(DATASETS)

@@ -18,6 +18,7 @@ from ecdm.config import Generate
 from ecdm.data.coco import read_split
 from ecdm.evaluation.generate import generate
 from ecdm.evaluation.jobs import jobs
+from ecdm.evaluation.team import Team
 from ecdm.methods.base import generator_for
 from ecdm.methods.ours import variant
 from ecdm.models.branch import Branch, start_branch
@@ -72,7 +73,7 @@ def seeds(count: int = 2) -> list[torch.Generator]:
 def test_it_gives_the_stages_very_images(parts: Any, made_tree: Path, tmp_path: Path, acda: bool) -> None:
     data, masks, key = made_tree / "data", made_tree / "build" / "masks", ("scenes", "50-60")
     method = variant("ours", parts, branch_of(parts, acda).requires_grad_(False).eval(), SETTINGS)
-    generate(method, jobs([key[0]], [key[1]], data, masks), tmp_path, 5, SETTINGS.batch)
+    generate(method, jobs([key[0]], [key[1]], data, masks), tmp_path, 5, SETTINGS.batch, Team.of_processes())
     written = tmp_path.joinpath(*key)
     rows = json.loads((written / "manifest.json").read_text())["images"]
     names = {entry.id: entry.file_name for entry in read_split(data / "scenes", "test")}

@@ -53,6 +53,39 @@ def test_a_state_before_the_first_step_comes_back(tmp_path: Path) -> None:
     assert not state.optimiser.state
 
 
+def test_a_run_without_an_average_comes_back(tmp_path: Path) -> None:
+    saved, state = stepped(3), stepped(1, seed=1)
+    saved.average, state.average = [], []
+    save_state(tmp_path / "run.safetensors", "key", saved)
+    assert load_state(tmp_path / "run.safetensors", "key", state)
+    assert equal(saved, state)
+
+
+class Counting(torch.optim.SGD):
+    """An optimiser that counts its steps in a plain number, as 8-bit ones do."""
+
+    def count(self) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter] = {"step": 7, "state1": torch.full((2, 3), 5, dtype=torch.uint8)}
+
+
+def test_plain_numbers_of_an_optimiser_come_back_as_such(tmp_path: Path) -> None:
+    states = [State([nn.Parameter(torch.ones(2))], [], Counting([torch.ones(1)]), 1, []) for _ in range(2)]
+    for state in states:
+        state.optimiser = Counting(state.parameters, lr=0.1)
+    first, second = states
+    assert isinstance(first.optimiser, Counting)
+    first.optimiser.count()
+    save_state(tmp_path / "run.safetensors", "key", first)
+    assert load_state(tmp_path / "run.safetensors", "key", second)
+    found = second.optimiser.state[second.parameters[0]]
+    assert type(found["step"]) is int
+    assert found["step"] == 7
+    assert found["state1"].dtype == torch.uint8
+    assert torch.equal(found["state1"], torch.full((2, 3), 5, dtype=torch.uint8))
+
+
 def test_no_file_and_a_file_of_other_inputs_change_nothing(tmp_path: Path) -> None:
     path, state = tmp_path / "run.safetensors", stepped(2, seed=1)
     assert not load_state(path, "key", state)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -62,7 +61,7 @@ def start(variant: str = "ours", live: Live | None = None, **changes: Any) -> Li
     """Run a variant in the working directory."""
     told = live or Live()
     train = load_params().train.model_copy(update=changes)
-    run_experiment(settings_of(variant), train, 0, Paths.of(variant, 0), told)
+    run_experiment(settings_of(variant), train, 0, Paths.of("scenes", variant, 0), told)
     return told
 
 
@@ -289,9 +288,3 @@ def test_the_stage_trains_what_the_variants_file_says(
     assert names == ["train@ours-0"]
     assert live.steps == [1, 3, 5]
     assert results() == expected
-
-
-def test_deterministic_algorithms_are_asked_for(tree: Path) -> None:
-    torch.use_deterministic_algorithms(False)
-    start("baseline", steps=1)
-    assert torch.are_deterministic_algorithms_enabled()

@@ -13,17 +13,20 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from ecdm.data.engine import Engine
 from ecdm.training.latents import write_moments
 
+ALONE = Engine("local", 1)
 
-def test_moments_are_the_autoencoders(made_tree: Path, parts: Any, tmp_path: Path) -> None:
+
+def test_moments_are_the_autoencoders(made_tree: Path, parts: Any, foundation_folder: Path, tmp_path: Path) -> None:
     paths = sorted((made_tree / "data/scenes/train").glob("*.png"))
     images = torch.stack([torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) for path in paths])
     with torch.no_grad():
         posterior = parts.vae.encode(images.float() / 127.5 - 1).latent_dist
     expected = torch.cat([posterior.mean, posterior.logvar], dim=1)
     for batch in (1, 4, 6):
-        write_moments(made_tree / "data/scenes", "train", parts, tmp_path / "a.safetensors", batch)
+        write_moments(made_tree / "data/scenes", "train", foundation_folder, tmp_path / "a.safetensors", batch, ALONE)
         found = load_file(tmp_path / "a.safetensors")["moments"]
         assert found.shape == (6, 8, 4, 4)
         assert found.dtype == torch.float32

@@ -148,7 +148,7 @@ def _recorded(run: Run, kind: str) -> dict[str, list[Tensor]]:
 
 def test_accumulation_gives_the_gradient_of_the_larger_batch(make_run: Make) -> None:
     settings = {"steps": 2, "max_grad_norm": 1e6, "lr": 1e-6}
-    one, two = make_run(batch=4, **settings), make_run(batch=2, accumulation=2, key="two", **settings)
+    one, two = make_run(batch=4, **settings), make_run(batch=4, micro_batch=2, key="two", **settings)
     first, second = (_recorded(run, "gradients")["steps"] for run in (one, two))
     assert len(first) == len(second) == 2
     for a, b in zip(first, second, strict=True):

@@ -49,7 +49,7 @@ class Search:
         self.root = root
         self.params, self.tune = load_tune(root / "params.yaml")
         self.storage = InMemoryStorage()
-        self.inputs = trial_inputs(root)
+        self.inputs = trial_inputs(root, "scenes")
         prepare(self.storage, self.params, self.tune, self.inputs)
         self.said: list[str] = []
 
@@ -118,12 +118,13 @@ def test_a_killed_trial_goes_on_from_its_checkpoint_with_the_same_result(
     steps: list[int] = []
     real = loop._step
 
-    def step(run: Any, accelerator: Any, wrapped: Any, optimiser: Any, number: int) -> dict[str, float]:
+    def step(*given: Any) -> dict[str, float]:
+        number = given[-1]
         steps.append(number)
         if number == 5 and not killed:
             killed.append(number)
             raise RuntimeError("killed")
-        return real(run, accelerator, wrapped, optimiser, number)
+        return real(*given)
 
     monkeypatch.setattr(loop, "_step", step)
     with pytest.raises(RuntimeError):

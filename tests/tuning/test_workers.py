@@ -72,7 +72,7 @@ def at_work(study: Study, pid: int) -> FrozenTrial | None:
 
 def kept(root: Path, trial: FrozenTrial) -> bool:
     slot = trial.user_attrs["slot"]
-    return (trial_paths(root).checkpoint / f"many-{slot}.safetensors").is_file()
+    return (trial_paths(root, "scenes").checkpoint / f"many-{slot}.safetensors").is_file()
 
 
 def wait_until(condition: Callable[[], Any], workers: list[subprocess.Popen[bytes]], logs: list[Path]) -> Any:

@@ -16,7 +16,7 @@ from ecdm.commands.ports import HOST, require_free
 if TYPE_CHECKING:
     from ecdm.serving.app import Example
 
-EXAMPLES = {"photos": 5, "scenes": 5}
+EXAMPLES = 5
 # Read by the libraries when they are imported: no usage reports, no look-ups.
 QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -124,9 +124,9 @@ def _examples(root: Path) -> list[Example]:
     from ecdm.serving.app import Example
 
     found = []
-    for name, count in EXAMPLES.items():
-        folder = root / "data" / name
+    # The photographs first.
+    for folder in sorted((root / "data").glob("*"), key=lambda path: (path.name != "photos", path.name)):
         if captions_file(folder, "test").is_file():
-            rows = read_split(folder, "test")[:count]
+            rows = read_split(folder, "test")[:EXAMPLES]
             found += [Example(load_image(folder / "test" / row.file_name), row.captions[0]) for row in rows]
     return found

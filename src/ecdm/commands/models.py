@@ -15,7 +15,7 @@ def register(commands: Any) -> None:
     move = commands.add_parser("promote", help="make the challenger champion, if it is better on the same images")
     move.add_argument("--metric", default="psnr", help="of the score files (default: psnr)")
     move.add_argument("--bucket", default="50-60", help="hole share in percent (default: 50-60)")
-    move.add_argument("--dataset", default="scenes", help="whose test images count (default: scenes)")
+    move.add_argument("--dataset", help="whose test images count (default: data.source of params.yaml)")
     move.add_argument("--raw", action="store_true", help="compare outputs before the known pixels are put back")
     move.set_defaults(command=_promote)
 
@@ -51,9 +51,11 @@ def _promote(options: argparse.Namespace) -> int:
     from ecdm.serving.registry import promote
 
     root = find_root()
-    measure = Measure(options.dataset, options.metric, options.bucket, "raw" if options.raw else "pasted")
+    params = load_params(root / PARAMS)
+    dataset = options.dataset or params.data.source
+    measure = Measure(dataset, options.metric, options.bucket, "raw" if options.raw else "pasted")
     decision = promote(root, measure)
-    found, level = decision.found, load_params(root / PARAMS).evaluate.level
+    found, level = decision.found, params.evaluate.level
     gap, width = found.difference, max(len(decision.champion), len(decision.challenger))
     rows = [
         ("champion", decision.champion, f"{found.champion:9.5f}"),

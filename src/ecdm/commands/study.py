@@ -25,7 +25,7 @@ def register(commands: Any) -> None:
     build.add_argument("--questions", type=int, default=QUESTIONS, help="in all, even (default: 12)")
     build.add_argument("--mode", choices=("choice", "pairwise"), default="choice", help="all at once, or two at a time")
     build.add_argument("--methods", nargs="+", help="of build/generate (default: the variants of params.yaml)")
-    build.add_argument("--dataset", default="scenes", help="whose test images are shown (default: scenes)")
+    build.add_argument("--dataset", help="whose test images are shown (default: data.source of params.yaml)")
     build.add_argument("--bucket", default="50-60", help="hole share in percent (default: 50-60)")
     build.add_argument("--training-seed", type=int, help="of the outputs (default: the first of params.yaml)")
     build.add_argument("--seed", type=int, help="of the plan, secret (default: a random one, kept in plan.json)")
@@ -56,7 +56,7 @@ def _build(options: argparse.Namespace) -> int:
         mode=options.mode,
         methods=tuple(options.methods or params.variants),
         count=options.questions,
-        dataset=options.dataset,
+        dataset=options.dataset or params.data.source,
         bucket=options.bucket,
         training_seed=params.seeds[0] if options.training_seed is None else options.training_seed,
         seed=secrets.randbits(128) if options.seed is None else options.seed,

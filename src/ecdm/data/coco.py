@@ -1,6 +1,7 @@
 """The one folder format of all data: images by split and their captions as COCO has them.
 
-<split>/<file_name>                     an image
+<split>/<file_name>                     an image; or, of a sharded split,
+<split>-<part>.tar                      some of its images, members <file_name>
 annotations/captions_<split>.json       COCO captions: images, annotations
 """
 
@@ -10,12 +11,15 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
+
+from ecdm.data.shards import SplitFiles
 
 # What Pillow raises for files that are no image, are cut short, or unpack to absurd sizes.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -55,7 +59,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_split(folder: Path, split: str, images: Iterable[CaptionedImage]) -> None:
-    """Write the captions file of a split whose image files already stand in `folder/split`.
+    """Write the captions file of a split whose image files already stand in `folder/split` or in its shards.
 
     Width and height, in pixels, are read from the files. Captions keep their order: annotation ids count up.
     Raises: ValueError for no images, a duplicate id, an image without captions, and a missing or unreadable
@@ -65,6 +69,7 @@ def write_split(folder: Path, split: str, images: Iterable[CaptionedImage]) -> N
     path = captions_file(folder, split)
     if not ordered:
         raise ValueError(f"{path}: found no images, expected at least one")
+    files = SplitFiles(folder, split)
     rows: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image in ordered:
@@ -72,42 +77,45 @@ def write_split(folder: Path, split: str, images: Iterable[CaptionedImage]) -> N
             raise ValueError(f"{path}: image id {image.id}: found twice, expected once")
         if not image.captions:
             raise ValueError(f"{path}: image id {image.id}: found no captions, expected at least one")
-        width, height = image_size(folder / split / image.file_name)
+        width, height = image_size(*files.locate(image.file_name))
         rows.append({"id": image.id, "file_name": image.file_name, "width": width, "height": height})
         for caption in image.captions:
             annotations.append({"id": len(annotations) + 1, "image_id": image.id, "caption": caption})
     write_json(path, {"info": {}, "licenses": [], "images": rows, "annotations": annotations})
 
 
-def read_split(folder: Path, split: str) -> list[CaptionedImage]:
+def read_split(folder: Path, split: str, files: SplitFiles | None = None) -> list[CaptionedImage]:
     """Read the images of a split, sorted by id, with their captions in the order of their annotation ids.
 
-    Captions lose surrounding white space; blank ones do not count. Image files are looked for, not opened.
+    Captions lose surrounding white space; blank ones do not count. Image files are looked for, not opened:
+    among `files`, which are those of the split, where the caller has them at hand.
     Raises: FileNotFoundError without the captions file; ValueError, naming file and id, for content of
     another form, duplicate ids, captions of an unknown image, an image without captions, a file_name that
-    leaves the split's folder and a missing image file.
+    leaves the split's folder and a missing image file; as `SplitFiles`.
     """
     path = captions_file(folder, split)
     content = _load(path)
-    files: dict[int, str] = {}
+    stored = SplitFiles(folder, split) if files is None else files
+    names: dict[int, str] = {}
     for row in _rows(path, content, "images"):
         image_id, name = _integer(path, "images", row, "id"), _text(path, "images", row, "file_name")
-        if image_id in files:
+        if image_id in names:
             raise ValueError(f"{path}: image id {image_id}: found twice, expected once")
-        files[image_id] = _checked_name(path, folder / split, image_id, name)
-    if not files:
+        names[image_id] = _checked_name(path, stored, image_id, name)
+    if not names:
         raise ValueError(f"{path}: images: found none, expected at least one")
-    captions = _captions(path, _rows(path, content, "annotations"), files)
-    return [CaptionedImage(image_id, files[image_id], captions[image_id]) for image_id in sorted(files)]
+    captions = _captions(path, _rows(path, content, "annotations"), names)
+    return [CaptionedImage(image_id, names[image_id], captions[image_id]) for image_id in sorted(names)]
 
 
-def load_image(path: Path) -> NDArray[np.uint8]:
+def load_image(path: Path, data: bytes | None = None) -> NDArray[np.uint8]:
     """Read an image as RGB, uint8 (h, w, 3); gray, palette, CMYK and transparent ones are converted.
 
+    `data`: the file's bytes where it does not stand at `path`, which then only names it.
     Raises: ValueError naming the file when it is missing, no image, cut short, or of more than 8 bits.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path if data is None else BytesIO(data)) as image:
             deep = beyond_eight_bits(image)
             pixels = None if deep else np.array(image.convert("RGB"))
     except UNREADABLE as error:
@@ -135,10 +143,10 @@ def load_like(path: Path, like: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """The width and height of an image in pixels, from its header; raises like `load_image`."""
+def image_size(path: Path, data: bytes | None = None) -> tuple[int, int]:
+    """The width and height of an image in pixels, from its header; arguments and errors are those of `load_image`."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path if data is None else BytesIO(data)) as image:
             return image.size
     except UNREADABLE as error:
         raise ValueError(f"{path}: expected an image, found one that cannot be read: {error}") from error
@@ -173,14 +181,14 @@ def _text(path: Path, kind: str, row: dict[str, Any], key: str) -> str:
     return value
 
 
-def _checked_name(path: Path, root: Path, image_id: int, name: str) -> str:
-    """The name, if it names a file below `root`."""
+def _checked_name(path: Path, files: SplitFiles, image_id: int, name: str) -> str:
+    """The name, if it names one of the files."""
     # By its parts alone: a data version tool may link the files of the folder to its cache elsewhere.
     places = (PurePosixPath(name), PureWindowsPath(name))
     if any(place.is_absolute() or place.drive or ".." in place.parts for place in places):
-        raise ValueError(f"{path}: image id {image_id}: file_name {name!r}: expected a path inside {root}")
-    if not (root / name).is_file():
-        raise ValueError(f"{path}: image id {image_id}: {root / name}: no such file")
+        raise ValueError(f"{path}: image id {image_id}: file_name {name!r}: expected a path inside {files.root}")
+    if name not in files:
+        raise ValueError(f"{path}: image id {image_id}: {files.root / name}: no such file")
     return name
 
 

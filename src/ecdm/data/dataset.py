@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 
 from ecdm.data.coco import UNREADABLE, load_image, read_split
 from ecdm.data.files import png_name
+from ecdm.data.shards import SplitFiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,11 @@ class Batch:
             if len(entries) != count:
                 raise ValueError(f"{name}: found {len(entries)}, expected {count}")
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        moved = {name: getattr(self, name).to(device) for name in ("images", "masks")}
+        return replace(self, **moved, edges=None if self.edges is None else self.edges.to(device))
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -58,25 +65,34 @@ class Sample:
 class CaptionedFolder(Dataset[Sample]):
     """The images of one split of a COCO-captions folder, sorted by id, read when asked for.
 
-    `edges`: the folder of the split's edge maps, `<id>.png`; None for samples without.
+    `edges`: the folder of the split's edge maps, `<id>.png`; None for samples without. Images and edges may each stand
+    in shards `<split>-<part>.tar` instead of the folder `<split>`.
     Raises: as `read_split`; reading a sample raises ValueError for an unreadable image and for edges that are
     missing or of another size.
     """
 
     def __init__(self, folder: Path, split: str, edges: Path | None = None) -> None:
-        self.root, self.edges = folder / split, edges
-        self.images = read_split(folder, split)
+        self.root, self.files = folder / split, SplitFiles(folder, split)
+        self.edges = None if edges is None else SplitFiles(edges.parent, edges.name)
+        self.images = read_split(folder, split, self.files)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
         entry = self.images[index]
-        pixels = load_image(self.root / entry.file_name)
+        pixels = load_image(*self.files.locate(entry.file_name))
         edges = None
         if self.edges is not None:
-            edges = _map_tensor(_load_map(self.edges / png_name(entry.id), pixels.shape[:2], "edges"))
+            path, data = self.edges.locate(png_name(entry.id))
+            edges = _map_tensor(_load_map(path, pixels.shape[:2], "edges", data))
         return Sample(image_tensor(pixels), entry.captions, entry.id, edges)
+
+    def parts(self) -> list[int]:
+        """The number of the shard that each image stands in, in the order of the images; 0 for loose files."""
+        if not self.files.sharded:
+            return [0] * len(self)
+        return [self.files.members[image.file_name].part for image in self.images]
 
 
 class MaskedFolder:
@@ -98,10 +114,13 @@ class MaskedFolder:
     def __len__(self) -> int:
         return -(-len(self.samples) // self.batch)
 
+    def __getitem__(self, number: int) -> Batch:
+        start = number * self.batch
+        stop = min(start + self.batch, len(self.samples))
+        return _collated([self.samples[index] for index in range(start, stop)], self.masks, self.samples.root)
+
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.samples), self.batch):
-            stop = min(start + self.batch, len(self.samples))
-            yield _collated([self.samples[index] for index in range(start, stop)], self.masks, self.samples.root)
+        return map(self.__getitem__, range(len(self)))
 
 
 def load_mask(path: Path, size: tuple[int, int]) -> Tensor:
@@ -133,10 +152,10 @@ def _collated(samples: Sequence[Sample], masks: Path, root: Path) -> Batch:
     )
 
 
-def _load_map(path: Path, size: tuple[int, int], kind: str) -> NDArray[np.uint8]:
-    """A gray file of the size (h, w) of its image."""
+def _load_map(path: Path, size: tuple[int, int], kind: str, data: bytes | None = None) -> NDArray[np.uint8]:
+    """A gray file of the size (h, w) of its image; `data` as in `load_image`."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path if data is None else BytesIO(data)) as image:
             pixels = np.array(image.convert("L"))
     except UNREADABLE as error:
         raise ValueError(f"{path}: expected {kind} to read, found none: {error}") from error

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,27 +75,46 @@ def png_name(image_id: int) -> str:
     return f"{image_id:012d}.png"
 
 
+def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """Uint8 pixels, (h, w, 3) RGB or (h, w) gray, as a PNG file; equal pixels give equal bytes."""
+    with BytesIO() as file:
+        Image.fromarray(pixels).save(file, format="PNG", compress_level=6)
+        return file.getvalue()
+
+
 def save_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write uint8 pixels, (h, w, 3) RGB or (h, w) gray, as PNG; equal pixels give equal bytes."""
+    """Write pixels as the PNG file of `png_bytes`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, format="PNG", compress_level=6)
+    path.write_bytes(png_bytes(pixels))
 
 
-def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, title: str) -> list[Result]:
+def in_processes(
+    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, title: str, weight: int = 1
+) -> list[Result]:
     """Do `work` on every job and return the results in the order of the jobs, whatever the number of workers.
 
     At most `workers` processes, fewer for little work; one means this process. `work` is a function of a
     module or a partial of one, and depends on its job alone. `title` labels the progress bar, which only a
-    terminal gets to see. The first exception of a job is raised here; waiting jobs are dropped.
+    terminal gets to see. `weight`: how many small jobs, such as the writing of an image, one job is worth.
+    The first exception of a job is raised here; waiting jobs are dropped.
     """
-    count = min(workers, len(jobs) // JOBS_PER_WORKER)
-    bar = partial(tqdm, total=len(jobs), desc=title, unit="file", disable=None)
+    count = min(workers, len(jobs), len(jobs) * weight // JOBS_PER_WORKER)
     if count <= 1:
-        return list(bar(map(work, jobs)))
+        return list(progress(map(work, jobs), len(jobs), title))
     # Spawned, not forked: a fork of a process with running threads may hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,))
     try:
-        return list(bar(pool.map(work, jobs, chunksize=CHUNK)))
+        return list(progress(pool.map(work, jobs, chunksize=chunk(weight)), len(jobs), title))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def chunk(weight: int) -> int:
+    """How many jobs of a weight go to a process at once."""
+    return max(1, CHUNK // weight)
+
+
+def progress(results: Iterator[Result], total: int, title: str) -> Iterator[Result]:
+    """Pass so many results through under a progress bar, which only a terminal gets to see."""
+    yield from tqdm(results, total=total, desc=title, unit="job", disable=None)

@@ -8,25 +8,26 @@ from pathlib import Path
 import numpy as np
 
 from ecdm.data.coco import CaptionedImage, image_size, read_split
-from ecdm.data.files import in_processes, png_name, save_png
+from ecdm.data.engine import Engine
+from ecdm.data.files import png_name, save_png
 from ecdm.numerics.buckets import bucket_bounds
 from ecdm.numerics.masks import SETS, draw_bucket, draw_set, mask_rng
 
 
 def write_masks(
-    dataset: Path, split: str, name: str, buckets: list[str], folder: Path, seed: int, workers: int
+    dataset: Path, split: str, name: str, buckets: list[str], folder: Path, seed: int, engine: Engine
 ) -> None:
     """Write `folder/<bucket>/<id>.png`, 255 = hole and 0 = known, as large as the image, for all `buckets`.
 
     `buckets`: hole shares such as `10-20` and the sets `wide` and `narrow`. A mask depends on (seed, `name`,
-    image id, bucket) and its size alone.
+    image id, bucket) and its size alone. The images stand in loose files.
     Raises: as `read_split`; ValueError that names `masks.buckets` or `masks.sets` and the bucket when no mask
     fills it.
     """
     images = read_split(dataset, split)
     jobs = [(image, bucket) for bucket in buckets for image in images]
     write = partial(_write_mask, dataset / split, folder, seed, name)
-    in_processes(write, jobs, workers, f"masks, {name}")
+    engine.map(write, jobs, f"masks, {name}")
 
 
 def _write_mask(source: Path, folder: Path, seed: int, name: str, job: tuple[CaptionedImage, str]) -> None:

@@ -10,31 +10,41 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ecdm.data.dataset import Batch
+from ecdm.data.dataset import Batch, MaskedFolder
 from ecdm.data.files import png_name, save_png
 from ecdm.evaluation.jobs import Job
+from ecdm.evaluation.team import Team
 from ecdm.methods.base import Method, generator_for
 from ecdm.numerics.metrics import to_uint8
 from ecdm.numerics.samplers import paste
 
 
-def generate(method: Method, work: Sequence[Job], folder: Path, seed: int, batch: int) -> None:
+def generate(method: Method, work: Sequence[Job], folder: Path, seed: int, batch: int, team: Team) -> None:
     """Write `folder/<dataset>/<bucket>/{raw,pasted}/<id>.png` and a manifest.json beside them.
 
-    Each image's noise is keyed by (seed, dataset, bucket, id): the same for every method and batch size.
+    Each image's noise is keyed by (seed, dataset, bucket, id): the same for every method and batch size. The processes
+    of a team take whole batches in turn, since what a network makes of an image may hang on its batch by a last bit.
     Raises: ValueError naming an image whose output is not finite; what was written so far stays out of scores,
     since the stage then fails.
     """
     for job in work:
-        target, rows = folder / job.dataset / job.bucket, []
-        for part in tqdm(job.batches(batch), desc=f"{method.name} {job.dataset} {job.bucket}", disable=None):
+        target, parts = folder / job.dataset / job.bucket, job.batches(batch)
+        mine = range(team.index, len(parts), team.count)
+        title = f"{method.name} {job.dataset} {job.bucket}"
+        for part in (parts[i] for i in tqdm(mine, desc=title, disable=None if team.first else True)):
             raw = inpaint(method, part, seed, job)
-            for number, caption, *pictures in zip(part.ids, part.captions, *_files(raw, part), strict=True):
+            for number, *pictures in zip(part.ids, *_files(raw, part), strict=True):
                 for kind, picture in zip(("raw", "pasted"), pictures, strict=True):
                     save_png(target / kind / png_name(number), picture.permute(1, 2, 0).numpy())
-                rows.append({"id": number, "file": png_name(number), "caption": caption})
-        manifest = {"method": method.name, "dataset": job.dataset, "bucket": job.bucket, "images": rows}
-        (target / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        if team.first:
+            _write_manifest(target, method, job, parts)
+
+
+def _write_manifest(target: Path, method: Method, job: Job, parts: MaskedFolder) -> None:
+    rows = [{"id": i.id, "file": png_name(i.id), "caption": i.captions[0]} for i in parts.samples.images]
+    manifest = {"method": method.name, "dataset": job.dataset, "bucket": job.bucket, "images": rows}
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def inpaint(method: Method, part: Batch, seed: int, job: Job) -> Tensor:

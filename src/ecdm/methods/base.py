@@ -28,7 +28,7 @@ class Method(Protocol):
         ...
 
     def inpaint(self, batch: Batch, generators: Sequence[torch.Generator]) -> Tensor:
-        """Raw outputs (b, 3, h, w) in [0, 1], one generator per image."""
+        """Raw outputs (b, 3, h, w) in [0, 1] where the batch is, one generator per image."""
         ...
 
 
@@ -95,5 +95,6 @@ class ControlledMethod:
     control_of: Callable[[Batch], Control | None]
 
     def inpaint(self, batch: Batch, generators: Sequence[torch.Generator]) -> Tensor:
-        """Raw outputs (b, 3, h, w) in [0, 1]."""
-        return self.sampler(batch, generators, self.control_of(batch))
+        """Raw outputs (b, 3, h, w) in [0, 1] where the batch is; they are made where the networks are."""
+        moved = batch.to(self.sampler.components.device)
+        return self.sampler(moved, generators, self.control_of(moved)).to(batch.images.device)

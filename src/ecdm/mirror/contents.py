@@ -17,7 +17,7 @@ from ecdm.reporting.grids import Folders, masked_input, read_samples
 from ecdm.reporting.histories import read_history
 from ecdm.reporting.measured import Record, read_records
 from ecdm.reporting.records import read_rows
-from ecdm.reporting.scores import score_rows
+from ecdm.reporting.scores import PHOTOS, score_rows
 from ecdm.reporting.summary import ALL_SEEDS, HEADER
 from ecdm.runs import RUNS, git
 
@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 # Metric → value; a mean stands as `psnr/10-20`, its interval beside it as `…_ci_low`, `…_ci_high`.
 Means = Mapping[str, float]
 
-REPORTS, BUILD, DATA, TRAINED = "reports", "build", "data", "scenes"
+REPORTS, BUILD, DATA = "reports", "build", "data"
 CI_LOW, CI_HIGH = "_ci_low", "_ci_high"
 # Before the names of paired differences to the baseline.
 VS_BASELINE = "vs_baseline/"
@@ -102,7 +102,7 @@ def grid_folders(root: Path, variant: str, seed: int) -> dict[str, Folders]:
     found = {}
     outputs = (root / BUILD / "generate" / f"{variant}-{seed}").glob("*/*/manifest.json")
     # The data that the variants were trained on come first, pictures of another kind after them.
-    for dataset, bucket in sorted((path.parts[-3:-1] for path in outputs), key=lambda part: (part[0] != TRAINED, part)):
+    for dataset, bucket in sorted((path.parts[-3:-1] for path in outputs), key=lambda part: (part[0] == PHOTOS, part)):
         folders = Folders.of(root / DATA, root / BUILD, dataset, bucket, [variant], seed)
         found[f"test/{dataset}/{bucket}"] = folders
     return found

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ecdm.models.branch import Branch, hint, signal
 from ecdm.models.foundation import Components
+from ecdm.models.precision import resolved
 from ecdm.models.split_unet import Residuals, SplitUNet
 from ecdm.numerics.samplers import guide
 from ecdm.sections import Precision
@@ -21,7 +22,8 @@ Control = Callable[[Tensor, Tensor, Tensor], Residuals]
 class Denoiser:
     """`denoise(z, t)` of the samplers for one batch of captions: eps, float32, under guidance (Ho & Salimans 2022).
 
-    `precision`: `bf16` runs UNet and branch under autocast; the guidance itself is float32 in any case.
+    `precision`: `bf16` runs UNet and branch under autocast, as does `auto` on a device that is good at it; the guidance
+    itself is float32 in any case.
     """
 
     def __init__(
@@ -33,7 +35,7 @@ class Denoiser:
         control: Control | None = None,
     ) -> None:
         self.split, self.control, self.guidance = SplitUNet(components.unet), control, guidance
-        self.half = precision == "bf16"
+        self.half = resolved(precision, components.device) == "bf16"
         self.halves = 1 if guidance == 1 else 2
         texts = list(captions) if guidance == 1 else [""] * len(captions) + list(captions)
         self.text = components.embed(texts)

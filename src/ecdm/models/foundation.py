@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ecdm.numerics.diffusion import Schedule
@@ -52,7 +52,7 @@ class Components:
     @property
     def factor(self) -> int:
         """Pixels per latent cell, a side."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return _factor(self.vae.config)
 
     @property
     def device(self) -> torch.device:
@@ -73,7 +73,7 @@ class Components:
     @torch.no_grad()
     def moments(self, images: Tensor) -> Tensor:
         """Mean and log-variance (b, 2c, h/f, w/f) of images (b, 3, h, w) in [0, 1], unscaled."""
-        return self.vae.encode(images * 2 - 1).latent_dist.parameters
+        return encode(self.vae, images)
 
     def latents(self, moments: Tensor, eps: Tensor | None = None) -> Tensor:
         """Scaled latents (b, c, h, w) from moments: the mean, or a sample when eps is given."""
@@ -85,6 +85,10 @@ class Components:
     def decode(self, z0: Tensor) -> Tensor:
         """Images (b, 3, h, w) in [0, 1] from scaled latents."""
         return (self.vae.decode(z0 / self.vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)
+
+    def round_trip(self, images: Tensor) -> Tensor:
+        """Images (b, 3, h, w) in [0, 1] encoded and decoded, given back where they were."""
+        return self.decode(self.latents(self.moments(images.to(self.device)))).to(images.device)
 
 
 def embed(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, captions: Sequence[str]) -> Tensor:
@@ -100,6 +104,12 @@ def embed(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, captions: Seque
     return hidden
 
 
+def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """Mean and log-variance (b, 2c, h/f, w/f) of images (b, 3, h, w) in [0, 1], unscaled; all it takes is the VAE."""
+    moments: Tensor = vae.encode(images * 2 - 1).latent_dist.parameters
+    return moments
+
+
 def load_foundation(folder: Path) -> Components:
     """Read a foundation folder in float32 on the CPU, frozen, in evaluation mode.
 
@@ -107,21 +117,39 @@ def load_foundation(folder: Path) -> Components:
     fit the others.
     """
     parts = {name: load_part(folder / name, part) for name, part in PARTS.items()}
-    for name in NETWORKS:
-        parts[name].requires_grad_(False).eval()
-    components = Components(**parts)
-    _check(components, folder)
-    return components
+    check_fit(parts, {name: folder / name for name in PARTS})
+    return Components(**parts)
 
 
 def load_part(folder: Path, part: Any) -> Any:
-    """Read one component of a foundation; FileNotFoundError where it is missing, ValueError where it is broken."""
+    """Read one component of a foundation, a network frozen and in evaluation mode.
+
+    Raises: FileNotFoundError where it is missing; ValueError where it is broken.
+    """
+    if not issubclass(part, torch.nn.Module):
+        return load_other(folder, part)
+    check_folder(folder, part)
+    return load_network(folder, part).requires_grad_(False).eval()
+
+
+def load_other(folder: Path, part: Any) -> Any:
+    """Read a component without weights; raises as `load_part`."""
+    check_folder(folder, part)
+    with readable(folder, part):
+        return part.from_pretrained(folder, **LOCAL)
+
+
+def check_folder(folder: Path, part: Any) -> None:
+    """Raise FileNotFoundError where a component's folder is missing."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: missing component of the foundation, expected {_kind(part)}")
-    if folder.name in NETWORKS:
-        return load_network(folder, part)
-    with _readable(folder, part):
-        return part.from_pretrained(folder, **LOCAL)
+
+
+def check_files(folder: Path, part: Any) -> None:
+    """Raise ValueError where a network's folder lacks its configuration or weights."""
+    for pattern in ("config.json", "*.safetensors"):
+        if not any(folder.glob(pattern)):
+            raise ValueError(f"{folder}: found no {pattern}, expected {_kind(part)}")
 
 
 def load_network(folder: Path, part: Any) -> Any:
@@ -129,16 +157,14 @@ def load_network(folder: Path, part: Any) -> Any:
 
     Raises: ValueError naming the folder when anything is missing, unreadable or of another shape.
     """
-    for pattern in ("config.json", "*.safetensors"):
-        if not any(folder.glob(pattern)):
-            raise ValueError(f"{folder}: found no {pattern}, expected {_kind(part)}")
+    check_files(folder, part)
     options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
-    if part is CLIPTextModel:
+    if issubclass(part, PreTrainedModel):
         # Its own error about shapes names none of them.
         options |= {"dtype": torch.float32, "ignore_mismatched_sizes": True}
     else:
         options |= {"torch_dtype": torch.float32}
-    with _readable(folder, part):
+    with readable(folder, part):
         network, info = part.from_pretrained(folder, **LOCAL, **options)
     # The libraries fill what is missing or does not fit with random numbers and go on.
     for name, found, expected in sorted(info["mismatched_keys"]):
@@ -149,19 +175,20 @@ def load_network(folder: Path, part: Any) -> Any:
     return network
 
 
-def _kind(part: Any) -> str:
-    return f"a folder of class {part.__name__}"
+def _kind(part: Any, what: str = "folder") -> str:
+    return f"a {what} of class {part.__name__}"
 
 
 @contextmanager
-def _readable(folder: Path, part: Any) -> Iterator[None]:
+def readable(path: Path, part: Any) -> Iterator[None]:
     """Whatever a library cannot read becomes one ValueError with the first sentence of its reason."""
     try:
         with quiet():
             yield
     except Exception as error:  # the libraries' own checks end in errors of any kind
-        reason = " ".join(str(error).replace(f"{folder}/", "").split()).partition(". ")[0].removesuffix(".")
-        raise ValueError(f"{folder}: found files that cannot be read ({reason}), expected {_kind(part)}") from error
+        reason = " ".join(str(error).replace(f"{path}/", "").split()).partition(". ")[0].removesuffix(".")
+        expected = _kind(part, "file" if path.is_file() else "folder")
+        raise ValueError(f"{path}: found files that cannot be read ({reason}), expected {expected}") from error
 
 
 @contextmanager
@@ -181,28 +208,36 @@ def quiet() -> Iterator[None]:
                 log.enable_progress_bar()
 
 
-def _check(parts: Components, folder: Path) -> None:
-    unet, text = parts.unet.config, parts.text_encoder.config
-    latent, width = parts.vae.config.latent_channels, text.hidden_size
+def check_fit(parts: Mapping[str, Any], places: Mapping[str, Path | str]) -> None:
+    """Check that the components of `PARTS`, or their outlines, fit each other; `places`: how errors name them.
+
+    Raises: ValueError naming component and key, what was found and what was expected.
+    """
+    unet, text, vae = parts["unet"].config, parts["text_encoder"].config, parts["vae"].config
+    tokenizer = parts["tokenizer"]
     wanted = [
-        ("unet", "in_channels", unet.in_channels, latent),
-        ("unet", "out_channels", unet.out_channels, latent),
-        ("unet", "cross_attention_dim", unet.cross_attention_dim, width),
-        ("tokenizer", "entries", len(parts.tokenizer), text.vocab_size),
-        ("tokenizer", "model_max_length", parts.tokenizer.model_max_length, text.max_position_embeddings),
+        ("unet", "in_channels", unet.in_channels, vae.latent_channels),
+        ("unet", "out_channels", unet.out_channels, vae.latent_channels),
+        ("unet", "cross_attention_dim", unet.cross_attention_dim, text.hidden_size),
+        ("tokenizer", "entries", len(tokenizer), text.vocab_size),
+        ("tokenizer", "model_max_length", tokenizer.model_max_length, text.max_position_embeddings),
         # Losses and samplers take the networks' output for the noise.
-        ("scheduler", "prediction_type", parts.scheduler.config.prediction_type, "epsilon"),
+        ("scheduler", "prediction_type", parts["scheduler"].config.prediction_type, "epsilon"),
     ]
     for name in ("controlnet_canny", "controlnet_inpaint"):
-        branch = getattr(parts, name).config
+        branch = parts[name].config
         for key in ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim"):
             wanted.append((name, key, _plain(branch[key]), _plain(unet[key])))
         wanted.append((name, "conditioning_channels", branch.conditioning_channels, 3))
         shrinks = 2 ** (len(branch.conditioning_embedding_out_channels) - 1)
-        wanted.append((name, "pixels per cell of the hint, a side (the vae's)", shrinks, parts.factor))
+        wanted.append((name, "pixels per cell of the hint, a side (the vae's)", shrinks, _factor(vae)))
     for name, key, found, expected in wanted:
         if found != expected:
-            raise ValueError(f"{folder / name}: {key}: found {found}, expected {expected}")
+            raise ValueError(f"{places[name]}: {key}: found {found}, expected {expected}")
+
+
+def _factor(vae: Any) -> int:
+    return 2 ** (len(vae.block_out_channels) - 1)
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ SEED = 0
 
 
 class Perceptual(nn.Module):
-    """(output, target), both (b, 3, h, w) in [−1, 1] → distances (b,), for `numerics.metrics.perceptual`."""
+    """(output, target), both (b, 3, h, w) in [−1, 1] → distances (b,), wherever they are and the network is."""
 
     def __init__(self, net: lpips.LPIPS) -> None:
         super().__init__()
@@ -20,8 +20,9 @@ class Perceptual(nn.Module):
 
     @torch.no_grad()
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        distance: Tensor = self.net(output, target)
-        return distance.flatten()
+        device = next(self.net.parameters()).device
+        distance: Tensor = self.net(output.to(device), target.to(device))
+        return distance.flatten().to(output.device)
 
 
 def load_perceptual(name: str) -> Perceptual:

@@ -61,7 +61,7 @@ class SplitUNet:
         if residuals is not None:
             hidden = hidden + residuals.middle
             skips = [skip + extra for skip, extra in zip(skips, residuals.down, strict=True)]
-        with _outputs_of(_feature_modules(unet)) as features:
+        with _outputs_of(feature_modules(unet)) as features:
             for block in unet.up_blocks:
                 count = len(block.resnets)
                 taken, skips = tuple(skips[-count:]), skips[:-count]
@@ -75,7 +75,8 @@ def _text(block: nn.Module, text: Tensor) -> dict[str, Tensor]:
     return {"encoder_hidden_states": text} if getattr(block, "has_cross_attention", False) else {}
 
 
-def _feature_modules(unet: UNet2DConditionModel) -> list[nn.Module]:
+def feature_modules(unet: UNet2DConditionModel) -> list[nn.Module]:
+    """The modules whose outputs are the decoder features, in the order of their calls."""
     modules: list[nn.Module] = []
     for block in unet.up_blocks:
         layers = list(block.attentions if getattr(block, "has_cross_attention", False) else block.resnets)

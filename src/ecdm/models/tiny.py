@@ -25,12 +25,12 @@ UP_BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D")
 HINT_CHANNELS = (16, 24, 48, 64)
 
 
-def tiny_vae() -> AutoencoderKL:
-    """The autoencoder: (b, 3, h, w) in [-1, 1] ↔ (b, 8, h/8, w/8)."""
+def tiny_vae(width: int = 1) -> AutoencoderKL:
+    """The autoencoder: (b, 3, h, w) in [-1, 1] ↔ (b, 8, h/8, w/8); `width` multiplies its channels."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(32, 48, 96, 96),
+        block_out_channels=_wide((32, 48, 96, 96), width),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
@@ -38,26 +38,32 @@ def tiny_vae() -> AutoencoderKL:
     )
 
 
-def _shared() -> dict[str, Any]:
+def _wide(channels: tuple[int, ...], width: int) -> tuple[int, ...]:
+    return tuple(width * count for count in channels)
+
+
+def _shared(width: int) -> dict[str, Any]:
     return {
         "in_channels": LATENT_CHANNELS,
         "down_block_types": DOWN_BLOCKS,
-        "block_out_channels": CHANNELS,
+        "block_out_channels": _wide(CHANNELS, width),
         "layers_per_block": 1,
-        "cross_attention_dim": TEXT_WIDTH,
-        "attention_head_dim": HEADS,
+        "cross_attention_dim": width * TEXT_WIDTH,
+        "attention_head_dim": width * HEADS,
         "norm_num_groups": 16,
     }
 
 
-def tiny_unet() -> UNet2DConditionModel:
-    """The text-to-image denoiser on (b, 8, 16, 16) latents."""
-    return UNet2DConditionModel(sample_size=16, out_channels=LATENT_CHANNELS, up_block_types=UP_BLOCKS, **_shared())
+def tiny_unet(width: int = 1) -> UNet2DConditionModel:
+    """The text-to-image denoiser on (b, 8, 16, 16) latents; `width` multiplies channels, heads and text features."""
+    shared = _shared(width)
+    return UNet2DConditionModel(sample_size=16, out_channels=LATENT_CHANNELS, up_block_types=UP_BLOCKS, **shared)
 
 
 def tiny_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     """A branch whose input blocks start as the UNet's, with a /8 hint embedding of zero output."""
-    branch = ControlNetModel(conditioning_embedding_out_channels=HINT_CHANNELS, **_shared())
+    width = unet.config.cross_attention_dim // TEXT_WIDTH
+    branch = ControlNetModel(conditioning_embedding_out_channels=HINT_CHANNELS, **_shared(width))
     for part in ("conv_in", "time_embedding", "down_blocks", "mid_block"):
         getattr(branch, part).load_state_dict(getattr(unet, part).state_dict())
     embedding = branch.controlnet_cond_embedding
@@ -68,17 +74,18 @@ def tiny_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     return branch
 
 
-def tiny_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """A two-layer CLIP text encoder for the tokenizer's vocabulary."""
+def tiny_text_encoder(tokenizer: CLIPTokenizer, width: int = 1) -> CLIPTextModel:
+    """A two-layer CLIP text encoder for the tokenizer's vocabulary; `width` multiplies its features and heads."""
+    features = width * TEXT_WIDTH
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=4 * TEXT_WIDTH,
+            hidden_size=features,
+            intermediate_size=4 * features,
             num_hidden_layers=2,
-            num_attention_heads=4,
+            num_attention_heads=4 * width,
             max_position_embeddings=TEXT_LENGTH,
-            projection_dim=TEXT_WIDTH,
+            projection_dim=features,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from ecdm.numerics.buckets import largest_bucket
 from ecdm.reporting.cited import MEANS, PHOTO_MEANS, ResultTable, Source, result_table
 from ecdm.reporting.gates import Gates
-from ecdm.reporting.labels import Metric, bucket_title, is_share, shown_metrics, whole
+from ecdm.reporting.labels import Metric, bucket_title, data_title, is_share, shown_metrics, whole
 from ecdm.reporting.marks import SIGNS, Count, verdict_counts
 from ecdm.reporting.provenance import Input
 from ecdm.reporting.published import TABLE_2_BUCKET
-from ecdm.reporting.scores import Scores
+from ecdm.reporting.scores import PHOTOS, Scores
 from ecdm.reporting.summary import Bootstrap, Row, differences, metrics_json, pooled, shown, summarise, to_csv
 from ecdm.reporting.tables import Table, difference_table, gate_table, published_table, red, results, verdicts
 
-DATASET, PHOTOS = "scenes", "photos"
 MARKED = "**Marks:** <b>best</b>, <u>second</u>, <i>third</i> among variants; references are not ranked."
 NOT_COMPARABLE = (
     "**Published on MS-COCO, with other weights, other data and true LPIPS. Not comparable with the numbers above**; "
@@ -25,7 +24,11 @@ NOT_COMPARABLE = (
 )
 NOT_COUNTED = "without hole columns, which repeat PSNR and ℓ1 where known pixels are exact"
 SAMPLERS = {"ddim": "DDIM", "dpmsolver++": "the multistep solver DPM-Solver++"}
-PRECISIONS = {"no": "in float32", "bf16": "networks in bfloat16"}
+PRECISIONS = {
+    "no": "in float32",
+    "bf16": "networks in bfloat16",
+    "auto": "networks in bfloat16 where the hardware multiplies it, else in float32",
+}
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,13 @@ class Findings:
     @classmethod
     def of(cls, scores: Scores, gates: Gates, draws: Bootstrap) -> Findings:
         """Compute everything from the scores."""
-        rows, changes = summarise(scores, DATASET, draws), differences(scores, DATASET, draws)
+        rows, changes = summarise(scores, scores.dataset, draws), differences(scores, scores.dataset, draws)
         return cls(scores, rows, changes, summarise(scores, PHOTOS, draws), gates)
 
     @property
     def buckets(self) -> tuple[str, ...]:
-        """Buckets of the scenes, in order."""
-        return self.scores.buckets_of(DATASET)
+        """Buckets of the data set, in order."""
+        return self.scores.buckets_of(self.scores.dataset)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -68,12 +71,12 @@ class Findings:
         return shown_metrics(self.scores.metrics)
 
     def tables(self, pasted: bool) -> list[ResultTable]:
-        """Means of the scenes with differences, per bucket; raw ones lack the hole columns, which equal the pasted."""
+        """Means of the data set with differences, per bucket; raw ones lack the hole columns, which are the same."""
         scores, means = self.scores, shown(self.rows)
         source = Source(means, shown(self.changes), MEANS, pasted, scores.variants, scores.references)
         metrics = self.metrics if pasted else whole(self.metrics)
         return [
-            result_table(source, bucket, len(scores.images[DATASET, bucket]), metrics)
+            result_table(source, bucket, len(scores.images[scores.dataset, bucket]), metrics)
             for bucket in self.buckets
             if (scores.variants[0], bucket, metrics[0].name, pasted) in means
         ]
@@ -140,13 +143,13 @@ def method_notes(findings: Findings, setup: Setup) -> list[str]:
     """How the numbers were made, one line of Markdown each."""
     scores = findings.scores
     seeds = scores.seeds[scores.variants[0]]
-    counts = {len(scores.images[DATASET, bucket]) for bucket in findings.buckets}
+    counts = {len(scores.images[scores.dataset, bucket]) for bucket in findings.buckets}
     images = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
     listed = ", ".join(str(seed) for seed in seeds)
     trained = f"seed {listed}" if len(seeds) == 1 else f"seeds {listed}, means over them"
     drawn = "images" if len(seeds) == 1 else "images and seeds"
     notes = [
-        f"**Data:** held-out embedded scenes, n = {images} images per mask set; "
+        f"**Data:** held-out {data_title(scores.dataset)}, n = {images} images per mask set; "
         "same images, masks, captions and noise for every variant.",
         f"**Training:** {setup.train_steps} steps from the same start, {trained}.",
         f"**Sampling:** {SAMPLERS.get(setup.sampler, setup.sampler)}, {setup.steps} steps, guidance "

@@ -16,9 +16,8 @@ from PIL import Image
 from ecdm.data.coco import CaptionedImage, load_image, load_like, read_split
 from ecdm.data.files import png_name
 from ecdm.drawing import drawing, save
-from ecdm.reporting.ablation import DATASET, PHOTOS
-from ecdm.reporting.labels import bucket_heading, bucket_title, model_title
-from ecdm.reporting.scores import Scores
+from ecdm.reporting.labels import bucket_heading, bucket_title, data_heading, model_title
+from ecdm.reporting.scores import PHOTOS, Scores
 
 Pixels = NDArray[np.uint8]
 
@@ -82,11 +81,11 @@ def read_samples(folders: Folders, count: int) -> list[Sample]:
 
 
 def read_grids(data: Path, build: Path, scores: Scores, seed: int, photos_bucket: str) -> list[Grid]:
-    """One grid per bucket of the scenes, then the photographs'; without rows where nothing was scored.
+    """One grid per bucket of the data set, then the photographs'; without rows where nothing was scored.
 
     Raises: as `read_samples`.
     """
-    cells = {f"ablation_{bucket}": (DATASET, bucket) for bucket in scores.buckets_of(DATASET)}
+    cells = {f"ablation_{bucket}": (scores.dataset, bucket) for bucket in scores.buckets_of(scores.dataset)}
     cells["photos"] = PHOTOS, photos_bucket
     return [_grid(name, data, build, cell, scores, seed) for name, cell in cells.items()]
 
@@ -119,7 +118,7 @@ def ablation_grid(samples: Sequence[Sample], path: Path, note: str = "") -> None
 
 def _grid(name: str, data: Path, build: Path, cell: tuple[str, str], scores: Scores, seed: int) -> Grid:
     folders = Folders.of(data, build, *cell, scores.variants, seed)
-    heading = f"{cell[0].capitalize()}, {bucket_heading(cell[1]).lower()}"
+    heading = f"{data_heading(cell[0])}, {bucket_heading(cell[1]).lower()}"
     note = f"Hole: {bucket_title(cell[1])}. Outputs pasted, seed {seed}."
     return Grid(name, heading, read_samples(folders, ROWS) if cell in scores.images else [], note)
 

@@ -15,6 +15,15 @@ REFERENCES = {
     "vae": "VAE ceiling",
 }
 
+# Data set → heading, and what it consists of.
+DATASETS = {
+    "scenes": ("Scenes", "embedded scenes"),
+    "photos": ("Photos", "photographs"),
+    "coco": ("MS-COCO", "MS-COCO images"),
+    "openimages": ("Open Images", "Open Images"),
+    "folder": ("Own images", "own images"),
+}
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -55,6 +64,16 @@ METRICS = (
 def model_title(name: str) -> str:
     """Title of a variant or reference; a name without one stands for itself."""
     return VARIANTS.get(name) or REFERENCES.get(name) or name
+
+
+def data_heading(dataset: str) -> str:
+    """Title of a data set; a name without one stands for itself."""
+    return DATASETS[dataset][0] if dataset in DATASETS else dataset
+
+
+def data_title(dataset: str) -> str:
+    """What a data set consists of, within a sentence."""
+    return DATASETS[dataset][1] if dataset in DATASETS else f"images of {dataset}"
 
 
 def is_share(bucket: str) -> bool:

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from ecdm.data.scores import COLUMNS
 from ecdm.reporting.records import read_rows
 
+# The set of photographs, scored beside whatever the variants were trained on.
+PHOTOS = "photos"
+
 
 class Cell(NamedTuple):
     """What a group of per-image values belongs to; `pasted` is False for the raw output."""
@@ -53,6 +56,11 @@ class Scores:
     def metrics(self) -> tuple[str, ...]:
         """Names of all metrics, in the order of their first appearance."""
         return tuple(dict.fromkeys(cell.metric for cell in self.values))
+
+    @property
+    def dataset(self) -> str:
+        """The data set of the ablation: the first one scored that is not the photographs."""
+        return next(name for name, _ in self.images if name != PHOTOS)
 
     def buckets_of(self, dataset: str) -> tuple[str, ...]:
         """The dataset's buckets, in order."""

@@ -19,7 +19,9 @@ from ecdm.config import Fit as FitParams
 from ecdm.data.files import fresh_folder
 from ecdm.data.scenes import Scene
 from ecdm.models.classifier import AttributeClassifier
-from ecdm.models.foundation import PARTS, embed, load_foundation, load_network
+from ecdm.models.foundation import PARTS, embed, load_network
+from ecdm.models.outline import check_foundation
+from ecdm.models.precision import default_device, resolved
 from ecdm.models.tiny import tiny_scheduler, tiny_text_encoder, train_tokenizer
 from ecdm.training.pretrain import (
     Fit,
@@ -82,8 +84,12 @@ class Bundle:
     def vae(self) -> Any:
         """The autoencoder part."""
         fit, s = self.settings.vae, self.settings
-        self._part("vae", fit, [], lambda: train_vae(self.pixels, self._fit(fit), fit.crop, s.seed, self.report))
+        self._part("vae", fit, [], self._train_vae)
         return _frozen("vae", self.work)
+
+    def _train_vae(self) -> Any:
+        s = self.settings
+        return train_vae(self.pixels, self._fit(s.vae), s.vae.crop, s.seed, self.report, s.width)
 
     @cached_property
     def unet(self) -> Any:
@@ -94,7 +100,7 @@ class Bundle:
 
     def _train_unet(self) -> Any:
         torch.manual_seed(self.settings.seed)  # weight initialisation reads the global generator
-        text_encoder = tiny_text_encoder(self.tokenizer)
+        text_encoder = tiny_text_encoder(self.tokenizer, self.settings.width)
         tokens = self._tokens(self.captions).view(len(self.scenes), -1, self.tokenizer.model_max_length)
         empty = self._tokens([""])[0]
         fit, seed = self._fit(self.settings.unet), self.settings.seed
@@ -142,12 +148,14 @@ class Bundle:
         return train_classifier(scenes, self._fit(s.classifier), s.seed, self.report)
 
     def _fit(self, fit: FitParams) -> Fit:
-        return Fit(fit.steps, fit.batch, fit.lr, self.settings.precision)
+        device = default_device()
+        return Fit(fit.steps, fit.batch, fit.lr, resolved(self.settings.precision, device), device)
 
     def _part(self, name: str, fit: FitParams | None, before: list[str], train: Callable[[], Any]) -> None:
         """Train and save one component unless the same settings and code have made it already."""
         s, folder = self.settings, self.work / name
         known: dict[str, Any] = {"seed": s.seed, "scenes": s.scenes, "precision": s.precision, "size": self.size}
+        known |= {"width": s.width}
         known |= {
             "fit": fit.model_dump() if fit else None,
             "before": [_key(self.work / part) for part in before],
@@ -161,12 +169,12 @@ class Bundle:
 
 
 def copy_foundation(source: Path, target: Path) -> None:
-    """Check a foundation folder by loading it and copy its components, all or nothing.
+    """Check a foundation folder and copy its components, all or nothing.
 
     Raises: FileNotFoundError naming a missing component, the gates' classifier included; ValueError naming one that
     cannot be read or does not fit.
     """
-    load_foundation(source)
+    check_foundation(source)
     AttributeClassifier.load(source / "classifier")
     with fresh_folder(target) as folder:
         for name in (*PARTS, "classifier"):

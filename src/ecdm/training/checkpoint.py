@@ -16,11 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 History = list[tuple[int, str, float]]
+# At the end of a name: a plain number, as some optimisers count their steps.
+NUMBER = ":number"
 
 
 @dataclass
 class State:
-    """What training changes: parameters, their moving average, AdamW's moments, the step and the history."""
+    """What training changes: parameters, their moving average if there is one, AdamW's moments, step and history."""
 
     parameters: list[nn.Parameter]
     average: Sequence[Tensor]
@@ -32,13 +34,16 @@ class State:
 def save_state(path: Path, key: str, state: State) -> None:
     """Write the state to `path`; a kill at any moment leaves the old file or the new one."""
     tensors: dict[str, Tensor] = {}
-    for i, (parameter, average) in enumerate(zip(state.parameters, state.average, strict=True)):
-        tensors[f"{i}.parameter"], tensors[f"{i}.average"] = parameter.detach(), average
+    for i, parameter in enumerate(state.parameters):
+        tensors[f"{i}.parameter"] = parameter.detach()
         moments = state.optimiser.state.get(parameter, {})
-        tensors |= {f"{i}.{name}": value for name, value in moments.items()}
+        tensors |= {f"{i}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
+        tensors |= {f"{i}.{k}{NUMBER}": torch.tensor(v) for k, v in moments.items() if not isinstance(v, Tensor)}
+    tensors |= {f"{i}.average": average for i, average in enumerate(state.average)}
     metadata = {"key": key, "step": str(state.step), "history": json.dumps(state.history)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
+    # Of this process alone: another one may be at the same run, taken for lost by mistake.
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary, metadata)
     os.replace(temporary, path)
 
@@ -83,12 +88,19 @@ def _opened(path: Path, key: str) -> Iterator[Any]:
 
 @torch.no_grad()
 def _restore(state: State, tensors: dict[str, Tensor]) -> None:
-    for i, (parameter, average) in enumerate(zip(state.parameters, state.average, strict=True)):
-        parameter.copy_(tensors.pop(f"{i}.parameter"))
+    for i, average in enumerate(state.average):
         average.copy_(tensors.pop(f"{i}.average"))
+    for i, parameter in enumerate(state.parameters):
+        parameter.copy_(tensors.pop(f"{i}.parameter"))
         names = [name for name in tensors if name.startswith(f"{i}.")]
         if names:
-            state.optimiser.state[parameter] = {
-                name.split(".", 1)[1]: tensors.pop(name).to("cpu" if name.endswith(".step") else parameter.device)
-                for name in names
-            }
+            moments = {name.split(".", 1)[1]: tensors.pop(name) for name in names}
+            state.optimiser.state[parameter] = dict(_moment(state, parameter, *pair) for pair in moments.items())
+
+
+def _moment(state: State, parameter: nn.Parameter, name: str, value: Tensor) -> tuple[str, Any]:
+    if name.endswith(NUMBER):
+        return name.removesuffix(NUMBER), value.item()
+    # Only fused optimisers have their count of steps beside the weights.
+    away = name == "step" and not state.optimiser.defaults.get("fused")
+    return name, value.to("cpu" if away else parameter.device)

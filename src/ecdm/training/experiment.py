@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from ecdm.data.coco import captions_file
 from ecdm.data.files import fresh_folder, save_png
 from ecdm.models.branch import Branch, start_branch
 from ecdm.models.foundation import Components, load_foundation
+from ecdm.models.precision import default_device, resolved
 from ecdm.training.checkpoint import History
 from ecdm.training.folder import TrainFolder
 from ecdm.training.loop import Callbacks, Run, is_main_process, train
@@ -46,12 +46,12 @@ class Paths:
     checkpoint: Path
 
     @classmethod
-    def of(cls, variant: str, seed: int) -> Paths:
+    def of(cls, dataset: str, variant: str, seed: int) -> Paths:
         """The pipeline's layout."""
         build, name = Path("build"), f"{variant}-{seed}"
         return cls(
-            data=Path("data/scenes"),
-            edges=build / "edges" / "scenes",
+            data=Path("data") / dataset,
+            edges=build / "edges" / dataset,
             latents=build / "latents",
             foundation=build / "foundation",
             output=build / "train" / name,
@@ -77,19 +77,12 @@ def run_experiment(variant: VariantSettings, settings: Train, seed: int, paths: 
     several processes the main one alone reports and writes.
     Raises: FileNotFoundError or ValueError naming the input at fault.
     """
-    deterministic()
     components = load_foundation(paths.foundation)
     run = make_run(variant, settings, seed, paths, components, inputs_digest(paths))
     pictures = paths.checkpoint.with_name(f"{paths.checkpoint.stem}-{run.key[:12]}")
     history = train(run, _callbacks(run, components, seed, pictures, live))
     if is_main_process():
         _write(run, history, pictures, paths)
-
-
-def deterministic() -> None:
-    """Let torch take only algorithms that give the same bits each time."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else CUDA refuses to be deterministic
-    torch.use_deterministic_algorithms(True)
 
 
 def make_run(
@@ -99,6 +92,7 @@ def make_run(
 
     Raises: FileNotFoundError or ValueError naming the input at fault.
     """
+    settings = settings.model_copy(update={"precision": resolved(settings.precision, default_device())})
     return Run(
         branch=start_branch(components, variant.acda, seed),
         objective=Objective(components, variant.sail),
@@ -158,10 +152,13 @@ def inputs_digest(paths: Paths) -> str:
     digest, files = hashlib.sha256(sources_digest(SOURCES).encode()), []
     for split in ("train", "validation"):
         files += [paths.latents / f"{split}.safetensors", captions_file(paths.data, split)]
-        files += sorted((paths.edges / split).glob("*.png"))
+        files += sorted([*(paths.edges / split).glob("*.png"), *paths.edges.glob(f"{split}-*.tar")])
     files += sorted(path for path in paths.foundation.rglob("*") if path.is_file())
     for path in files:
-        digest.update(path.read_bytes())
+        with path.open("rb") as file:
+            # Latents of a large data set and shards do not fit memory.
+            while block := file.read(1 << 24):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -1,4 +1,8 @@
-"""Training data from the pipeline's files: images, edges, captions and cached latents, sample by sample."""
+"""Training data from the pipeline's files: images, edges, captions and cached latents, sample by sample.
+
+Images and edges are read by name, out of loose files or shards alike, so that a batch hangs on its positions alone:
+each process reads those of its own share of the batch, and a resumed run those that come next.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ from safetensors import safe_open
 
 from ecdm.data.dataset import CaptionedFolder
 from ecdm.models.foundation import Components
-from ecdm.training.draws import Draw, draw, sample_order
+from ecdm.training.draws import Draw, draw
 from ecdm.training.objective import TrainBatch
+from ecdm.training.order import Order
 
 
 class TrainFolder:
@@ -25,6 +30,7 @@ class TrainFolder:
         self.samples = CaptionedFolder(data, split, edges / split)
         self.moments, self.parts = moments, components
         self.seed, self.text_dropout = seed, text_dropout
+        self.order = Order(seed, self.samples.parts())
         self._check()
 
     def _check(self) -> None:
@@ -40,7 +46,7 @@ class TrainFolder:
 
     def numbers(self, start: int, count: int) -> list[int]:
         """Which samples stand at positions `start` to `start + count` of the endless, seeded order."""
-        return sample_order(self.seed, len(self.samples), start, count)
+        return self.order.numbers(start, count)
 
     def positions(self, start: int, count: int) -> TrainBatch:
         """The batch at these positions."""

@@ -2,25 +2,81 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import save_file
-from tqdm import tqdm
+from torch import Tensor
 
 from ecdm.data.dataset import CaptionedFolder
-from ecdm.models.foundation import Components
+from ecdm.data.engine import Engine
+from ecdm.models.foundation import encode, load_part
+from ecdm.models.precision import default_device
 
 
-def write_moments(data: Path, split: str, components: Components, path: Path, batch: int) -> None:
-    """Write `moments` (n, 2c, h/f, w/f) float32, mean and log-variance, in the order of the image ids."""
-    samples = CaptionedFolder(data, split)
+@dataclass(frozen=True)
+class TorchState:
+    """What torch's results hang on beside their inputs, to be the same in every process."""
+
+    threads: int
+    deterministic: bool
+    benchmark: bool
+    precision: str
+    tf32: bool
+
+    @classmethod
+    def current(cls) -> TorchState:
+        """As it is set in this process."""
+        return cls(
+            torch.get_num_threads(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.backends.cudnn.benchmark,
+            torch.get_float32_matmul_precision(),
+            torch.backends.cudnn.allow_tf32,
+        )
+
+    def apply(self) -> None:
+        """Set this process so."""
+        torch.set_num_threads(self.threads)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else CUDA refuses to be deterministic
+        torch.use_deterministic_algorithms(self.deterministic)
+        torch.backends.cudnn.benchmark = self.benchmark
+        torch.set_float32_matmul_precision(self.precision)
+        torch.backends.cudnn.allow_tf32 = self.tf32
+
+
+def write_moments(data: Path, split: str, foundation: Path, path: Path, batch: int, engine: Engine) -> None:
+    """Write `moments` (n, 2c, h/f, w/f) float32, mean and log-variance, in the order of the image ids.
+
+    `batch` images are encoded at once, by the GPU where there is one; the engine changes no bit, if its processes have
+    the same kind of GPU or CPU.
+    Raises: as `CaptionedFolder` and `load_part`; ValueError naming an image that cannot be read.
+    """
+    count = len(CaptionedFolder(data, split))
+    jobs = [range(start, min(start + batch, count)) for start in range(0, count, batch)]
+    state = TorchState.current()
+    make = partial(_encoder, data, split, foundation / "vae", state)
     moments = torch.empty(0)
-    for start in tqdm(range(0, len(samples), batch), desc=f"latents, {split}", disable=None):
-        rows = range(start, min(start + batch, len(samples)))
-        part = components.moments(torch.stack([samples[i].image for i in rows]))
-        if not start:
+    for rows, part in zip(jobs, engine.stream(make, jobs, f"latents, {split}", state.threads), strict=True):
+        if not rows.start:
             # Filled in place: whole data sets of moments take gigabytes, parts and their sum twice as many.
-            moments = torch.empty(len(samples), *part.shape[1:])
+            moments = torch.empty(count, *part.shape[1:])
         moments[rows.start : rows.stop] = part
     save_file({"moments": moments}, path)
+
+
+def _encoder(data: Path, split: str, vae: Path, state: TorchState) -> Callable[[range], Tensor]:
+    state.apply()
+    samples, device = CaptionedFolder(data, split), default_device()
+    network = load_part(vae, AutoencoderKL).to(device)
+
+    def moments(rows: range) -> Tensor:
+        with torch.no_grad():
+            return encode(network, torch.stack([samples[i].image for i in rows]).to(device)).cpu()
+
+    return moments

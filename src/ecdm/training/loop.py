@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
-from diffusers.training_utils import EMAModel
-from torch import Tensor
+from accelerate import Accelerator, DistributedType, PartialState
 from tqdm import tqdm
 
 from ecdm.config import Train
 from ecdm.models.branch import Branch
+from ecdm.training.average import Average
 from ecdm.training.checkpoint import History, State, load_state, save_state
 from ecdm.training.folder import TrainFolder
+from ecdm.training.layout import arrange, make_optimiser, restore
 from ecdm.training.objective import Objective
+from ecdm.training.shares import Shares
+
+# Every process has the branch as a whole.
+WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
 
 @dataclass(frozen=True)
@@ -53,40 +57,48 @@ class Run:
 def train(run: Run, callbacks: Callbacks) -> History:
     """Train, resuming where the checkpoint stands; leaves the moving average in the branch, frozen.
 
-    Branch and foundation move to accelerate's device. Of several processes the main one alone validates, reports and
-    saves; its losses are those of its own share of the batch.
+    Branch and foundation move to accelerate's device. Of several processes, which share every batch, the main one alone
+    validates, reports and saves; its losses are means over all of them.
     Returns every (step, name, value) reported, those before a resume included.
-    Raises: Diverged when a loss or a gradient is not finite.
+    Raises: Diverged when a loss or a gradient is not finite; ValueError for a batch that the processes cannot share.
     """
     settings = run.settings
+    shares = Shares.of(settings, PartialState(cpu=_on_cpu()).num_processes)
     accelerator = Accelerator(
-        gradient_accumulation_steps=settings.accumulation, mixed_precision=settings.precision, cpu=_on_cpu()
+        gradient_accumulation_steps=shares.passes,
+        mixed_precision=settings.precision,
+        cpu=_on_cpu(),
     )
     run.objective.parts.to(accelerator.device)
-    optimiser = torch.optim.AdamW(
-        run.branch.groups(settings.lr, run.acda_lr), weight_decay=settings.weight_decay, fused=True
-    )
+    arrange(run.branch, run.objective.parts, settings)
+    if accelerator.distributed_type not in WHOLE:
+        found = accelerator.distributed_type.value
+        raise ValueError(
+            f"launch: found {found}, expected processes with whole copies of the branch, as checkpoints have"
+        )
+    optimiser = make_optimiser(settings, run.branch.groups(settings.lr, run.acda_lr))
     base = [float(group["lr"]) for group in optimiser.param_groups]
     wrapped, prepared = accelerator.prepare(run.branch, optimiser)
     parameters = [p for p in run.branch.parameters() if p.requires_grad]
-    average = EMAModel(parameters, decay=settings.ema_decay, use_ema_warmup=True, power=2 / 3)
-    state = State(parameters, average.shadow_params, optimiser, 0, [])
+    average = Average(parameters, settings.ema_decay)
+    state = State(parameters, average.values, optimiser, 0, [])
     if load_state(run.checkpoint, run.key, state):
-        average.optimization_step = state.step
+        average.resume(state.step)
     hidden = None if is_main_process() else True
     bar = tqdm(total=settings.steps, initial=state.step, desc="train", disable=hidden)
     while state.step < settings.steps:
         for group, lr in zip(optimiser.param_groups, base, strict=True):
             group["lr"] = lr * _share_of_lr(settings, state.step)
-        row = _step(run, accelerator, wrapped, prepared, state.step)
-        average.step(parameters)
+        row = _step(run, accelerator, wrapped, prepared, shares, state.step)
+        average.step()
         state.step += 1
         bar.update()
         if is_main_process():
             _after(run, callbacks, state, average, row)
     bar.close()
     accelerator.wait_for_everyone()
-    average.copy_to(parameters)
+    average.settle()
+    restore(run.branch)
     run.branch.requires_grad_(False).eval()
     return state.history
 
@@ -100,14 +112,14 @@ def _share_of_lr(settings: Train, step: int) -> float:
     return rise * (1 + math.cos(math.pi * done)) / 2
 
 
-def _step(run: Run, accelerator: Accelerator, wrapped: Any, optimiser: Any, step: int) -> dict[str, float]:
+def _step(
+    run: Run, accelerator: Accelerator, wrapped: Any, optimiser: Any, shares: Shares, step: int
+) -> dict[str, float]:
     """One optimiser step; returns what was measured on the way."""
     settings, rows, norm = run.settings, [], 0.0
     run.branch.record(step % settings.log_every == 0)
-    for micro in range(settings.accumulation):
-        share = settings.batch * accelerator.num_processes
-        start = (step * settings.accumulation + micro) * share + accelerator.process_index * settings.batch
-        batch = run.train.positions(start, settings.batch)
+    for start in shares.starts(step, accelerator.process_index):
+        batch = run.train.positions(start, shares.micro)
         with accelerator.accumulate(wrapped):
             with accelerator.autocast():
                 terms = run.objective(run.branch, batch, wrapped)
@@ -119,14 +131,11 @@ def _step(run: Run, accelerator: Accelerator, wrapped: Any, optimiser: Any, step
             optimiser.step()
             optimiser.zero_grad()
         rows.append(terms)
-    row = {
-        "loss": _mean([r.loss for r in rows]),
-        "loss_simple": _mean([r.simple for r in rows]),
-        "grad_norm": norm,
-        "lr": optimiser.param_groups[0]["lr"],
-    }
+    parts = torch.stack([torch.stack([r.loss, r.simple, r.soft]).detach().float() for r in rows]).mean(dim=0)
+    loss, simple, soft = accelerator.reduce(parts, "mean").tolist()
+    row = {"loss": loss, "loss_simple": simple, "grad_norm": norm, "lr": optimiser.param_groups[0]["lr"]}
     if run.objective.sail is not None:
-        row["loss_soft"] = _mean([r.soft for r in rows])
+        row["loss_soft"] = soft
     if run.branch.processors:
         row["lr_acda"] = optimiser.param_groups[1]["lr"]
     if run.branch.processors and step % settings.log_every == 0:
@@ -134,17 +143,15 @@ def _step(run: Run, accelerator: Accelerator, wrapped: Any, optimiser: Any, step
     return row
 
 
-def _after(run: Run, callbacks: Callbacks, state: State, average: EMAModel, row: dict[str, float]) -> None:
+def _after(run: Run, callbacks: Callbacks, state: State, average: Average, row: dict[str, float]) -> None:
     """Report, validate and save, each at its own pace; validation sees the averaged weights."""
     settings, step = run.settings, state.step
     last = step == settings.steps
     shown = dict(row) if (step - 1) % settings.log_every == 0 or last else {}
     if step % settings.validate_every == 0 or last:
-        average.store(state.parameters)
-        average.copy_to(state.parameters)
-        shown["validation_loss"] = validation_loss(run)
-        shown |= callbacks.validate(step, run.branch)
-        average.restore(state.parameters)
+        with average.shown():
+            shown["validation_loss"] = validation_loss(run)
+            shown |= callbacks.validate(step, run.branch)
     if shown:
         state.history.extend((step, name, value) for name, value in shown.items())
         callbacks.metrics(step, shown)
@@ -162,10 +169,6 @@ def validation_loss(run: Run) -> float:
 def _check_finite(name: str, value: float, step: int) -> None:
     if not math.isfinite(value):
         raise Diverged(f"step {step}: found {name} {value}, expected a finite number")
-
-
-def _mean(values: list[Tensor]) -> float:
-    return float(torch.stack([v.detach().float() for v in values]).mean())
 
 
 def is_main_process() -> bool:

@@ -19,7 +19,7 @@ from ecdm.data.files import in_processes
 from ecdm.data.scenes import Scene, draw_scene
 from ecdm.models.classifier import AttributeClassifier, labels
 from ecdm.models.split_unet import Residuals, SplitUNet
-from ecdm.models.tiny import tiny_controlnet, tiny_scheduler, tiny_unet, tiny_vae
+from ecdm.models.tiny import TEXT_WIDTH, tiny_controlnet, tiny_scheduler, tiny_unet, tiny_vae
 from ecdm.numerics.canny import canny
 from ecdm.numerics.diffusion import Schedule, q_sample, simple_loss, simple_loss_per_sample
 from ecdm.numerics.masks import draw_training, mask_rng, masked_image
@@ -27,17 +27,19 @@ from ecdm.numerics.masks import draw_training, mask_rng, masked_image
 # Learning-rate factor of a branch's new layers: at 1 they had hardly moved after 1,500 steps.
 FRESH_LAYERS = 5.0
 
+CPU = torch.device("cpu")
 Report = Callable[[str, int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How long and how fast one component is trained; `precision` is `no` or `bf16`."""
+    """How long and how fast one component is trained, and where; `precision` is `no` or `bf16`."""
 
     steps: int
     batch: int
     lr: float
     precision: str = "no"
+    device: torch.device = CPU
 
 
 def draw_scenes(seed: int, count: int, size: int, workers: int, items: int | None = None) -> list[Scene]:
@@ -78,7 +80,7 @@ def fit(
     average = EMAModel(trained, decay=0.999, use_ema_warmup=True, power=2 / 3)
     generator = torch.Generator().manual_seed(seed)
     for step in range(settings.steps):
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
+        with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             terms = loss_of(generator)
         optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()
@@ -90,21 +92,21 @@ def fit(
     average.copy_to(trained)
 
 
-def train_vae(pixels: Tensor, settings: Fit, crop: int, seed: int, report: Report) -> Any:
+def train_vae(pixels: Tensor, settings: Fit, crop: int, seed: int, report: Report, width: int = 1) -> Any:
     """Train the autoencoder on random `crop`² windows of `pixels` (n, 3, h, w) uint8.
 
     L1 + MSE reconstruction with a KL term small enough to leave the latents near unit scale;
     the scaling factor is measured afterwards, as the inverse spread of the latents.
     """
     torch.manual_seed(seed)  # weight initialisation reads the global generator
-    vae = tiny_vae()
+    vae = tiny_vae(width).to(settings.device)
     height, width = pixels.shape[-2:]
 
     def loss_of(generator: torch.Generator) -> dict[str, Tensor]:
         rows = torch.randint(len(pixels), (settings.batch,), generator=generator)
         top = int(torch.randint(height - crop + 1, (), generator=generator))
         left = int(torch.randint(width - crop + 1, (), generator=generator))
-        x0 = to_signed(pixels[rows, :, top : top + crop, left : left + crop])
+        x0 = to_signed(pixels[rows, :, top : top + crop, left : left + crop]).to(settings.device)
         posterior = vae.encode(x0).latent_dist
         restored = vae.decode(posterior.sample(generator)).sample.float()
         mse, l1 = F.mse_loss(restored, x0), F.l1_loss(restored, x0)
@@ -114,15 +116,15 @@ def train_vae(pixels: Tensor, settings: Fit, crop: int, seed: int, report: Repor
     fit("vae", [(vae.parameters(), 1)], loss_of, settings, seed, report)
     vae.requires_grad_(False).eval()
     vae.register_to_config(scaling_factor=round(1 / float(encode(vae, pixels[:512], scale=1.0).std()), 4))
-    return vae
+    return vae.cpu()
 
 
 @torch.no_grad()
 def encode(vae: Any, pixels: Tensor, scale: float | None = None, batch: int = 64) -> Tensor:
     """Mean latents (n, c, h/8, w/8) of uint8 images, times the scaling factor."""
     factor = vae.config.scaling_factor if scale is None else scale
-    parts = [vae.encode(to_signed(part)).latent_dist.mean * factor for part in pixels.split(batch)]
-    return torch.cat(parts)
+    signed = (to_signed(part).to(vae.device) for part in pixels.split(batch))
+    return torch.cat([(vae.encode(part).latent_dist.mean * factor).cpu() for part in signed])
 
 
 def train_unet(
@@ -136,19 +138,22 @@ def train_unet(
 ) -> Any:
     """Train UNet and text encoder together on scaled latents (n, c, h, w) and caption tokens (n, k, length).
 
-    Eq. 5 with uniform t; 10 % of the captions are replaced by the `empty` one for classifier-free guidance.
+    The UNet is as wide as the encoder. Eq. 5 with uniform t; 10 % of the captions are replaced by the `empty` one for
+    classifier-free guidance.
     """
     torch.manual_seed(seed)
-    unet, schedule = tiny_unet(), _schedule()
+    unet, schedule = tiny_unet(text_encoder.config.hidden_size // TEXT_WIDTH).to(settings.device), _schedule()
+    text_encoder.to(settings.device)
 
     def loss_of(generator: torch.Generator) -> dict[str, Tensor]:
         z0, ids = _pick(latents, tokens, empty, settings.batch, 0.1, generator)[1:]
-        t, eps = _noise(z0, schedule, generator)
+        z0, ids, t, eps = (x.to(settings.device) for x in (z0, ids, *_noise(z0, schedule, generator)))
         prediction = unet(q_sample(z0, t, eps, schedule), t, text_encoder(ids)[0]).sample
         return {"loss": simple_loss(eps, prediction.float())}
 
     fit("unet", [(chain(unet.parameters(), text_encoder.parameters()), 1)], loss_of, settings, seed, report)
-    return unet.requires_grad_(False).eval()
+    text_encoder.cpu()
+    return unet.cpu().requires_grad_(False).eval()
 
 
 def train_branch(
@@ -169,22 +174,28 @@ def train_branch(
     little, drown the large ones, where structure is decided.
     """
     torch.manual_seed(seed)
-    branch, schedule, split = tiny_controlnet(unet), _schedule(), SplitUNet(unet)
+    branch, schedule, split = (
+        tiny_controlnet(unet).to(settings.device),
+        _schedule(),
+        SplitUNet(unet.to(settings.device)),
+    )
 
     def loss_of(generator: torch.Generator) -> dict[str, Tensor]:
         rows, z0, words = _pick(latents, text, empty, settings.batch, 0.3, generator)
-        t, eps = _noise(z0, schedule, generator)
+        drawn = (z0, words, *_noise(z0, schedule, generator), hint_of(rows, generator))
+        z0, words, t, eps, hint = (x.to(settings.device) for x in drawn)
         z = q_sample(z0, t, eps, schedule)
         with torch.no_grad():
             encoded = split.encode(z, t, words)
-        down, middle = branch(z, t, words, hint_of(rows, generator), return_dict=False)
+        down, middle = branch(z, t, words, hint, return_dict=False)
         prediction, _ = split.decode(encoded, Residuals(tuple(down), middle))
         signal, noise = schedule.scales(t, z0)
         per_sample = simple_loss_per_sample(eps, prediction.float())
         return {"loss": ((noise / signal).flatten() * per_sample).mean()}
 
     fit(name, _branch_groups(branch), loss_of, settings, seed, report)
-    return branch.requires_grad_(False).eval()
+    unet.cpu()
+    return branch.cpu().requires_grad_(False).eval()
 
 
 def _branch_groups(branch: Any) -> list[tuple[list[nn.Parameter], float]]:
@@ -221,17 +232,18 @@ def hole_hints(pixels: Tensor, seed: int, masks: int = 4096) -> Callable[[Tensor
 def train_classifier(scenes: Sequence[Scene], settings: Fit, seed: int, report: Report) -> AttributeClassifier:
     """Train the attribute classifier on scenes of one item."""
     torch.manual_seed(seed)
-    model = AttributeClassifier()
+    model = AttributeClassifier().to(settings.device)
     pixels, truth = to_pixels(scenes), labels([scene.items[0] for scene in scenes])
 
     def loss_of(generator: torch.Generator) -> dict[str, Tensor]:
         rows = torch.randint(len(pixels), (settings.batch,), generator=generator)
-        logits = model(to_signed(pixels[rows]))
-        losses = [F.cross_entropy(logits[name].float(), truth[name][rows]) for name in truth]
+        logits = model(to_signed(pixels[rows]).to(settings.device))
+        wanted = {name: numbers[rows].to(settings.device) for name, numbers in truth.items()}
+        losses = [F.cross_entropy(logits[name].float(), wanted[name]) for name in truth]
         return {"loss": torch.stack(losses).mean()}
 
     fit("classifier", [(model.parameters(), 1)], loss_of, settings, seed, report)
-    return model.requires_grad_(False).eval()
+    return model.cpu().requires_grad_(False).eval()
 
 
 def _schedule() -> Schedule:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from optuna import Study
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
@@ -27,6 +26,7 @@ from ecdm.search.settings import Tune, load_tune
 from ecdm.search.storage import hidden, open_storage, storage_uri
 from ecdm.search.verdict import Verdict, verdict
 from ecdm.search.worker import Worker
+from ecdm.stage import set_up_torch
 from ecdm.tracker import NullTracker, Tracker
 from ecdm.tuning.mirror import SearchMirror, backfill
 from ecdm.tuning.trial import Bench, trial_inputs
@@ -79,7 +79,7 @@ class Session:
 
     def prepare(self, trials: int | None = None) -> Studies:
         """Make the studies or go on with them. Raises: as `plan.prepare`; FileNotFoundError for missing inputs."""
-        return prepare(self.storage, self.params, self.tune, trial_inputs(self.root), trials)
+        return prepare(self.storage, self.params, self.tune, trial_inputs(self.root, self.params.data.source), trials)
 
     def work(self, say: Say, minutes: float | None = None) -> str | None:
         """Work on the search until it is done or `minutes` are over; returns what ended it before, or None.
@@ -87,10 +87,10 @@ class Session:
         Raises: ValueError without a study and for one of another definition; what a trial raises.
         """
         with Interrupts(minutes) as interrupts:
-            inputs = trial_inputs(self.root)
+            inputs = trial_inputs(self.root, self.params.data.source)
             studies = load(self.storage, self.tune)
             check(studies, self.params, self.tune, inputs)
-            torch.set_num_threads(self.params.threads)
+            set_up_torch(self.params)
             bench = Bench.load(self.root, self.params, self.tune, inputs)
             mirror = SearchMirror.open(self.root, studies.search, self.where)
             commit = git(self.root, "rev-parse", "HEAD")

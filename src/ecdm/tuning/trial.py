@@ -13,6 +13,7 @@ from ecdm.config import Params, Train, VariantSettings
 from ecdm.models.branch import Branch
 from ecdm.models.foundation import Components, load_foundation
 from ecdm.models.perceptual import load_perceptual
+from ecdm.models.precision import default_device
 from ecdm.models.variants import VARIANTS
 from ecdm.pace import Paced
 from ecdm.search.settings import COUNTED, Tune
@@ -20,13 +21,13 @@ from ecdm.search.space import objective_name, overridden
 from ecdm.search.worker import Attempt, Outcome
 from ecdm.tracking import PICTURES
 from ecdm.training.checkpoint import saved_history
-from ecdm.training.experiment import Paths, deterministic, inputs_digest, make_run
+from ecdm.training.experiment import Paths, inputs_digest, make_run
 from ecdm.training.loop import Callbacks, Diverged, Run, train
 from ecdm.training.sources import sources_digest
 from ecdm.tuning.judge import SPLIT, Judge
 from ecdm.tuning.memory import peak_gib, reset_peak
 
-DATA, BUILD = Path("data/scenes"), Path("build")
+DATA, BUILD = Path("data"), Path("build")
 # Code that a result comes from, beside that of training.
 JUDGING = ("evaluation", "search/samplers.py", "search/space.py", "tuning/judge.py", "tuning/trial.py")
 
@@ -45,15 +46,14 @@ class Bench:
     @classmethod
     def load(cls, root: Path, params: Params, tune: Tune, inputs: str) -> Bench:
         """Raises FileNotFoundError or ValueError naming the input at fault."""
-        deterministic()
-        paths = trial_paths(root)
+        paths = trial_paths(root, params.data.source)
         components = load_foundation(paths.foundation)
         judge = Judge(
             goals=tune.objectives,
             components=components,
             settings=params.generate,
             perceptual=params.evaluate.perceptual,
-            net=load_perceptual(params.evaluate.perceptual),
+            net=load_perceptual(params.evaluate.perceptual).to(default_device()),
             seed=params.seed,
             images=tune.images,
             data=paths.data,
@@ -79,7 +79,7 @@ class Bench:
             paths.checkpoint.unlink(missing_ok=True)
             raise TrialPruned(f"diverged: {error}" if isinstance(error, Diverged) else str(error)) from error
         paths.checkpoint.unlink(missing_ok=True)
-        counted = self.judge.counted(variant, params.data.size, settings.batch * settings.accumulation)
+        counted = self.judge.counted(variant, params.data.size, settings.batch)
         named = found | counted
         return Outcome([named[objective_name(goal.model_dump())] for goal in self.tune.objectives], peak_gib())
 
@@ -107,12 +107,12 @@ class Bench:
         return found
 
 
-def trial_paths(root: Path) -> Paths:
+def trial_paths(root: Path, dataset: str) -> Paths:
     """The pipeline's inputs of a training; checkpoints lie in a folder of the searches' own."""
     build, nowhere = root / BUILD, root / BUILD / "tune"
     return Paths(
-        data=root / DATA,
-        edges=build / "edges" / "scenes",
+        data=root / DATA / dataset,
+        edges=build / "edges" / dataset,
         latents=build / "latents",
         foundation=build / "foundation",
         output=nowhere,
@@ -121,9 +121,9 @@ def trial_paths(root: Path) -> Paths:
     )
 
 
-def trial_inputs(root: Path) -> str:
+def trial_inputs(root: Path, dataset: str) -> str:
     """Digest of what trials read, and of the code that makes their results. Raises: as `inputs_digest`."""
-    digest = hashlib.sha256(f"{inputs_digest(trial_paths(root))} {sources_digest(JUDGING)}".encode())
+    digest = hashlib.sha256(f"{inputs_digest(trial_paths(root, dataset))} {sources_digest(JUDGING)}".encode())
     for path in sorted((root / BUILD / "masks" / SPLIT).rglob("*.png")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

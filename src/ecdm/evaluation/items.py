@@ -1,0 +1,89 @@
+"""Whether samples show what their captions ask for, on held-out scenes of one item, by a classifier of such scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecdm.data.dataset import Batch, image_tensor
+from ecdm.data.scenes import Item, Scene, draw_scene
+from ecdm.evaluation.audit import Audit, Values
+from ecdm.evaluation.generate import inpaint
+from ecdm.evaluation.jobs import Job
+from ecdm.methods.base import generator_for
+from ecdm.models.classifier import AttributeClassifier, accuracy, labels
+from ecdm.models.denoiser import Denoiser
+from ecdm.numerics.samplers import make_scheduler, paste, sample, sample_noise
+
+# From indices of the test split that the test images do not reach.
+FIRST_SINGLE = 1_000_000
+
+
+@dataclass(frozen=True)
+class SingleItems:
+    """The foundation under audit, and the classifier that says what a picture shows."""
+
+    audit: Audit
+    classifier: AttributeClassifier
+
+    def single_scenes(self, count: int) -> list[Scene]:
+        """Held-out scenes of one item."""
+        return [draw_scene(self.audit.seed, "test", FIRST_SINGLE + i, self.audit.size, items=1) for i in range(count)]
+
+    def judged(self, count: int, batch: int) -> tuple[dict[str, Values], list[Tensor]]:
+        """Correctness of true scenes, of samples from captions and of fills, per image; and these pictures."""
+        scenes = self.single_scenes(count)
+        true = torch.stack([image_tensor(scene.image) for scene in scenes])
+        made = [true, self.text_to_image(scenes, batch), self.object_inpainting(scenes, batch)]
+        names = ("true", "text", "inpainting")
+        return {name: self.attributes(scenes, images) for name, images in zip(names, made, strict=True)}, made
+
+    def attributes(self, scenes: Sequence[Scene], images: Tensor) -> Values:
+        """Per-image correctness of shape, colour and texture."""
+        truth = labels([scene.items[0] for scene in scenes])
+        with torch.no_grad():
+            logits = self.classifier(images * 2 - 1)
+        return {name: values.tolist() for name, values in accuracy(logits, truth).items()}
+
+    def text_to_image(self, scenes: Sequence[Scene], batch: int) -> Tensor:
+        """Samples (n, 3, h, w) in [0, 1] from the scenes' first captions, from noise alone."""
+        parts, settings, seed = self.audit.parts, self.audit.settings, self.audit.seed
+        side, channels = self.audit.size // parts.factor, parts.vae.config.latent_channels
+        outputs = []
+        for start in range(0, len(scenes), batch):
+            captions = [scene.captions[0] for scene in scenes[start : start + batch]]
+            generators = [generator_for(seed, "text", start + i) for i in range(len(captions))]
+            shape, here = (len(captions), channels, side, side), torch.zeros((), device=parts.device)
+            z = sample_noise(shape, generators, here)
+            scheduler = make_scheduler(settings.sampler, parts.scheduler.config)
+            denoise = Denoiser(parts, captions, settings.guidance, settings.precision)
+            z = sample(denoise, z, scheduler, settings.steps, generator=generators, eta=settings.eta)
+            outputs.append(parts.decode(z).cpu())
+        return torch.cat(outputs)
+
+    def object_inpainting(self, scenes: Sequence[Scene], batch: int) -> Tensor:
+        """The untuned branch's fills (n, 3, h, w) of holes that hide the whole item, pasted."""
+        method = self.audit.untuned()
+        images = torch.stack([image_tensor(scene.image) for scene in scenes])
+        masks = torch.stack([_hole(scene.items[0], self.audit.size) for scene in scenes])
+        outputs = []
+        for start in range(0, len(scenes), batch):
+            rows = slice(start, min(start + batch, len(scenes)))
+            ids = list(range(rows.start, rows.stop))
+            part = Batch(images[rows], masks[rows], [s.captions[0] for s in scenes[rows]], ids)
+            raw = inpaint(method, part, self.audit.seed, Job("single", "object", Path(), Path()))
+            outputs.append(paste(raw, part.images, part.masks))
+        return torch.cat(outputs)
+
+
+def _hole(item: Item, size: int) -> Tensor:
+    """A square hole (1, h, w) around an item, with a margin of a sixteenth of the side."""
+    reach = item.radius + 1 / 16
+    axis = (np.arange(size) + 0.5) / size
+    inside = [np.abs(axis - centre) <= reach for centre in (item.centre[1], item.centre[0])]
+    return torch.from_numpy(np.outer(*inside)).float()[None]

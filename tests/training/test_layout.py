@@ -1,0 +1,152 @@
+"""Settings of memory and speed leave the method as it is: gradients, weights, files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from ecdm.models.foundation import Components, load_foundation
+from ecdm.training import layout
+from ecdm.training.loop import Callbacks, Run, train
+from ecdm.training.objective import Objective
+
+Make = Callable[..., Run]
+QUIET = Callbacks(lambda step, values: None, lambda step, branch: {})
+ONE = {"steps": 1, "validate_every": 100, "checkpoint_every": 100, "max_grad_norm": 1e6}
+
+
+@pytest.fixture
+def own_parts(foundation_folder: Path) -> Components:
+    """Networks of this test alone, since a layout stays with them."""
+    return load_foundation(foundation_folder)
+
+
+def gradients(run: Run, components: Components | None = None) -> list[Tensor]:
+    """What the optimiser gets in the first step."""
+    found: list[Tensor] = []
+
+    def keep(optimiser: Any, args: Any, kwargs: Any) -> None:
+        found.extend(p.grad.clone() for group in optimiser.param_groups for p in group["params"])
+
+    if components is not None:
+        run.objective = Objective(components, run.objective.sail)
+    handle = register_optimizer_step_pre_hook(keep)
+    try:
+        train(run, QUIET)
+    finally:
+        handle.remove()
+    return found
+
+
+def same(first: list[Tensor], second: list[Tensor], tolerance: float) -> bool:
+    size = torch.cat([g.flatten() for g in first]).norm()
+    gap = torch.cat([(a - b).flatten() for a, b in zip(first, second, strict=True)]).norm()
+    return bool(size > 1e-3) and float(gap / size) < tolerance
+
+
+@pytest.mark.parametrize("variant", ["baseline", "ours"])
+def test_checkpointed_gradients_are_the_gradients(make_run: Make, own_parts: Components, variant: str) -> None:
+    plain = gradients(make_run(variant, **ONE))
+    run = make_run(variant, key="other", gradient_checkpointing=True, **ONE)
+    assert same(plain, gradients(run, own_parts), 1e-5)
+    assert run.branch.controlnet.is_gradient_checkpointing
+    assert own_parts.unet.is_gradient_checkpointing
+
+
+def test_a_run_of_traced_blocks_has_the_same_gradients(
+    make_run: Make, own_parts: Components, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything of torch.compile but the writing of kernels, which takes minutes for so many blocks."""
+    monkeypatch.setattr(layout, "BACKEND", "aot_eager")
+    monkeypatch.setattr(layout, "REPEATED", ("BasicTransformerBlock",))
+    plain = gradients(make_run("ours", **ONE))
+    run = make_run("ours", key="other", compile=True, **ONE)
+    assert same(plain, gradients(run, own_parts), 1e-5)
+    blocks = [m for m in run.branch.controlnet.modules() if type(m).__name__ in layout.REPEATED]
+    assert blocks
+    assert all(block._compiled_call_impl is not None for block in blocks)
+
+
+def test_a_compiled_block_has_the_same_gradients(own_parts: Components) -> None:
+    """Kernels and all, for one block."""
+    block = next(m for m in own_parts.unet.modules() if type(m).__name__ == "BasicTransformerBlock")
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(1, 16, block.dim, generator=generator)
+    text = torch.randn(1, 8, own_parts.unet.config.cross_attention_dim, generator=generator)
+
+    def gradient() -> Tensor:
+        given = hidden.clone().requires_grad_()
+        block(given, encoder_hidden_states=text).square().sum().backward()
+        assert given.grad is not None
+        return given.grad
+
+    plain = gradient()
+    layout.compile_blocks(block)
+    compiled = gradient()
+    assert block._compiled_call_impl is not None
+    assert same([plain], [compiled], 1e-5)
+
+
+def test_the_memory_layout_changes_no_gradient_and_no_file(
+    make_run: Make, own_parts: Components, tmp_path: Path
+) -> None:
+    plain = make_run("ours", **ONE)
+    first = gradients(plain)
+    run = make_run("ours", key="other", channels_last=True, **ONE)
+    assert same(first, gradients(run, own_parts), 1e-5)
+    convolution = own_parts.unet.conv_in.weight
+    assert convolution.is_contiguous(memory_format=torch.channels_last)
+    plain.branch.save(tmp_path / "plain")
+    run.branch.save(tmp_path / "last")
+    name = "controlnet/diffusion_pytorch_model.safetensors"
+    one, two = (load_file(tmp_path / folder / name) for folder in ("plain", "last"))
+    for key in one:
+        torch.testing.assert_close(two[key], one[key], rtol=0, atol=1e-4)
+
+
+def test_without_an_average_the_weights_are_kept_as_they_are(make_run: Make) -> None:
+    averaged, plain = make_run(steps=3), make_run(steps=3, ema_decay=0.0, key="plain")
+    seen: list[Tensor] = []
+
+    def look(step: int, branch: Any) -> dict[str, float]:
+        seen.append(next(branch.parameters()).clone())
+        return {}
+
+    train(averaged, QUIET)
+    train(plain, Callbacks(lambda step, values: None, look))
+    assert torch.equal(seen[-1], next(plain.branch.parameters()))
+    assert not torch.equal(next(averaged.branch.parameters()), next(plain.branch.parameters()))
+
+
+def test_the_8_bit_optimiser_is_bitsandbytes(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+
+    class AdamW8bit(torch.optim.SGD):
+        def __init__(self, groups: Any, weight_decay: float) -> None:
+            made.append({"weight_decay": weight_decay, "groups": len(groups)})
+            super().__init__(groups, lr=1e-3)
+
+    library = SimpleNamespace(optim=SimpleNamespace(AdamW8bit=AdamW8bit))
+    monkeypatch.setitem(sys.modules, "bitsandbytes", library)
+    train(make_run(optimiser="adamw_8bit", steps=1), QUIET)
+    assert made == [{"weight_decay": 0.01, "groups": 2}]
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ValueError, match=r"train\.optimiser: adamw_8bit needs the package bitsandbytes"):
+        train(make_run(optimiser="adamw_8bit", steps=1, key="other"), QUIET)
+
+
+def test_hooked_modules_are_not_compiled(own_parts: Components) -> None:
+    """Whoever listens to a module's outputs from outside would hear nothing of a compiled one."""
+    layout.compile_blocks(own_parts.unet)
+    listened: list[nn.Module] = layout.feature_modules(own_parts.unet)
+    assert listened
+    assert all(module._compiled_call_impl is None for module in listened)
