@@ -6,16 +6,17 @@ export HF_HUB_OFFLINE ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export DO_NOT_TRACK ?= 1
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke tune test lint ui
+.PHONY: help setup repro smoke tune full-size test lint ui
 
 help:
-	@echo "make repro   run the whole pipeline on the embedded default"
-	@echo "make tune    search over λ and the high-pass radius, in its short form"
-	@echo "make test    run the tests"
-	@echo "make smoke   run the whole pipeline in its smallest form, on a copy"
-	@echo "make lint    style, types, import directions"
-	@echo "make ui      open the runs in MLflow"
-	@echo "make setup   only set up .venv (the others do it too)"
+	@echo "make repro      run the whole pipeline on the embedded default"
+	@echo "make tune       search over λ and the high-pass radius, in its short form"
+	@echo "make full-size  run the stages on random weights of Stable Diffusion's size: 24 GiB of memory, 40 of disk"
+	@echo "make test       run the tests"
+	@echo "make smoke      run the whole pipeline in its smallest form, on a copy"
+	@echo "make lint       style, types, import directions"
+	@echo "make ui         open the runs in MLflow"
+	@echo "make setup      only set up .venv (the others do it too)"
 
 setup: .venv/.ready
 
@@ -44,6 +45,9 @@ tune: setup
 	@ecdm check
 	@dvc repro tune/dvc.yaml:short
 	@echo "report: build/search/short/summary.md; look at the trials with make ui"
+
+full-size: setup
+	@PYTHONPATH=tests python bench/full_size.py --out build/full-size/table.md
 
 test: setup
 	@tests/system-packages.sh

@@ -51,7 +51,7 @@ def test_sync_says_what_it_wrote(
         "two: 2 images",
         "1 of 3 runs: complete already",
         "not mirrored: late: x is not as in dvc.lock",
-        "No run stands for the whole reproduction: `dvc repro` or, on a new clone, `dvc pull`, then sync.",
+        "No run has the whole reproduction: `dvc repro` or, on a new clone, `dvc pull --allow-missing`, then sync.",
     ]
 
 

@@ -102,5 +102,7 @@ def test_an_address_without_a_cluster_is_named(monkeypatch: pytest.MonkeyPatch) 
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
     monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(ConnectionError, match=f"RAY_ADDRESS: found '{address}', where no cluster answers: .*refused"):
+    with pytest.raises(
+        ConnectionError, match=f"RAY_ADDRESS: found '{address}', where no cluster lets this process in: .*refused"
+    ):
         cluster._join(1)

@@ -46,7 +46,9 @@ def _sync(options: argparse.Namespace) -> int:
     for line in outcome.skipped:
         print(f"not mirrored: {line}")
     if outcome.skipped:
-        print("No run stands for the whole reproduction: `dvc repro` or, on a new clone, `dvc pull`, then sync.")
+        print(
+            "No run has the whole reproduction: `dvc repro` or, on a new clone, `dvc pull --allow-missing`, then sync."
+        )
     return 0
 
 

@@ -36,7 +36,7 @@ class Cluster:
     def joined(cls, workers: int) -> Cluster:
         """The cluster that this process is part of, or that RAY_ADDRESS names, or one of `workers` processes here.
 
-        Raises: ConnectionError naming an address where no cluster answers.
+        Raises: ConnectionError naming an address where no cluster answers, or none that takes this process.
         """
         if not ray.is_initialized():
             _join(workers)
@@ -88,7 +88,10 @@ def _join(workers: int) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         if not address:
             raise
-        raise ConnectionError(f"RAY_ADDRESS: found {address!r}, where no cluster answers: {error}") from error
+        raise ConnectionError(
+            f"RAY_ADDRESS: found {address!r}, where no cluster lets this process in: {error} "
+            "(one that asks for a token takes it from RAY_AUTH_TOKEN_PATH under RAY_AUTH_MODE=token)"
+        ) from error
 
 
 def _knock(address: str) -> None:

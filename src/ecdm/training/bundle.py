@@ -83,8 +83,7 @@ class Bundle:
     @cached_property
     def vae(self) -> Any:
         """The autoencoder part."""
-        fit, s = self.settings.vae, self.settings
-        self._part("vae", fit, [], self._train_vae)
+        self._part("vae", self.settings.vae, [], self._train_vae)
         return _frozen("vae", self.work)
 
     def _train_vae(self) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from accelerate import Accelerator, DistributedType, PartialState
 from tqdm import tqdm
 
 from ecdm.config import Train
+from ecdm.data.ahead import made_ahead
 from ecdm.models.branch import Branch
 from ecdm.training.average import Average
 from ecdm.training.checkpoint import History, State, load_state, save_state
 from ecdm.training.folder import TrainFolder
 from ecdm.training.layout import arrange, make_optimiser, restore
-from ecdm.training.objective import Objective
+from ecdm.training.objective import Objective, TrainBatch
 from ecdm.training.shares import Shares
 
 # Every process has the branch as a whole.
@@ -64,18 +66,9 @@ def train(run: Run, callbacks: Callbacks) -> History:
     """
     settings = run.settings
     shares = Shares.of(settings, PartialState(cpu=_on_cpu()).num_processes)
-    accelerator = Accelerator(
-        gradient_accumulation_steps=shares.passes,
-        mixed_precision=settings.precision,
-        cpu=_on_cpu(),
-    )
+    accelerator = _accelerator(settings, shares)
     run.objective.parts.to(accelerator.device)
     arrange(run.branch, run.objective.parts, settings)
-    if accelerator.distributed_type not in WHOLE:
-        found = accelerator.distributed_type.value
-        raise ValueError(
-            f"launch: found {found}, expected processes with whole copies of the branch, as checkpoints have"
-        )
     optimiser = make_optimiser(settings, run.branch.groups(settings.lr, run.acda_lr))
     base = [float(group["lr"]) for group in optimiser.param_groups]
     wrapped, prepared = accelerator.prepare(run.branch, optimiser)
@@ -84,23 +77,44 @@ def train(run: Run, callbacks: Callbacks) -> History:
     state = State(parameters, average.values, optimiser, 0, [])
     if load_state(run.checkpoint, run.key, state):
         average.resume(state.step)
+    batches = _batches(run, shares, accelerator, state.step)
     hidden = None if is_main_process() else True
-    bar = tqdm(total=settings.steps, initial=state.step, desc="train", disable=hidden)
-    while state.step < settings.steps:
-        for group, lr in zip(optimiser.param_groups, base, strict=True):
-            group["lr"] = lr * _share_of_lr(settings, state.step)
-        row = _step(run, accelerator, wrapped, prepared, shares, state.step)
-        average.step()
-        state.step += 1
-        bar.update()
-        if is_main_process():
-            _after(run, callbacks, state, average, row)
-    bar.close()
+    with tqdm(total=settings.steps, initial=state.step, desc="train", disable=hidden) as bar:
+        while state.step < settings.steps:
+            for group, lr in zip(optimiser.param_groups, base, strict=True):
+                group["lr"] = lr * _share_of_lr(settings, state.step)
+            row = _step(run, accelerator, wrapped, prepared, islice(batches, shares.passes), state.step)
+            average.step()
+            state.step += 1
+            bar.update()
+            if is_main_process():
+                _after(run, callbacks, state, average, row)
     accelerator.wait_for_everyone()
     average.settle()
     restore(run.branch)
     run.branch.requires_grad_(False).eval()
     return state.history
+
+
+def _accelerator(settings: Train, shares: Shares) -> Accelerator:
+    accelerator = Accelerator(
+        gradient_accumulation_steps=shares.passes, mixed_precision=settings.precision, cpu=_on_cpu()
+    )
+    if accelerator.distributed_type not in WHOLE:
+        found = accelerator.distributed_type.value
+        raise ValueError(
+            f"launch: found {found}, expected processes with whole copies of the branch, as checkpoints have"
+        )
+    return accelerator
+
+
+def _batches(run: Run, shares: Shares, accelerator: Accelerator, first: int) -> Iterator[TrainBatch]:
+    """This process's batches from a step on, one after another."""
+    steps, index = range(first, run.settings.steps), accelerator.process_index
+    starts = (start for step in steps for start in shares.starts(step, index))
+    # On a CPU the networks need the cores themselves.
+    ahead = accelerator.device.type != "cpu"
+    return made_ahead(lambda start: run.train.positions(start, shares.micro), starts, ahead)
 
 
 def _share_of_lr(settings: Train, step: int) -> float:
@@ -113,13 +127,12 @@ def _share_of_lr(settings: Train, step: int) -> float:
 
 
 def _step(
-    run: Run, accelerator: Accelerator, wrapped: Any, optimiser: Any, shares: Shares, step: int
+    run: Run, accelerator: Accelerator, wrapped: Any, optimiser: Any, batches: Iterable[TrainBatch], step: int
 ) -> dict[str, float]:
-    """One optimiser step; returns what was measured on the way."""
+    """One optimiser step over the batches of its passes; returns what was measured on the way."""
     settings, rows, norm = run.settings, [], 0.0
     run.branch.record(step % settings.log_every == 0)
-    for start in shares.starts(step, accelerator.process_index):
-        batch = run.train.positions(start, shares.micro)
+    for batch in batches:
         with accelerator.accumulate(wrapped):
             with accelerator.autocast():
                 terms = run.objective(run.branch, batch, wrapped)
