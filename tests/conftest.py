@@ -89,6 +89,11 @@ LONGEST = (
     "test_sync.py",
     "test_notebooks.py",
     "test_mirror_failures.py",
+    "test_remotes.py",
+    "test_generate.py",
+    "test_cluster.py",
+    "test_layout.py",
+    "test_processes.py",
 )
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
 

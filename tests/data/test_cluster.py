@@ -13,7 +13,7 @@ import pytest
 import torch
 from cluster_case import failing, killed_at, make_killed
 
-from ecdm.data import cluster
+from ecdm.data import cluster, scene_folder
 from ecdm.data.coco import read_split
 from ecdm.data.edges import _write_edges, write_edges
 from ecdm.data.engine import Engine
@@ -83,6 +83,7 @@ def test_a_killed_actor_gives_the_same_results(tmp_path: Path) -> None:
 def test_data_masks_edges_and_latents_are_those_of_the_local_engine(
     tmp_path: Path, foundation_folder: Path, monkeypatch: pytest.MonkeyPatch, digests: Callable[[Path], dict[str, str]]
 ) -> None:
+    monkeypatch.setattr(scene_folder, "PER_SHARD", 3)
     # Stages name files relative to where they run.
     for engine in (LOCAL, RAY):
         (tmp_path / engine.kind).mkdir()
@@ -93,8 +94,8 @@ def test_data_masks_edges_and_latents_are_those_of_the_local_engine(
         write_masks(Path("data"), "test", "scenes", ["10-20", "wide"], Path("masks"), 0, engine)
         write_moments(Path("data"), "train", foundation_folder, Path("train.safetensors"), 2, engine)
     local, ray = digests(tmp_path / "local"), digests(tmp_path / "ray")
-    assert {"data/train-000000.tar", "edges/train-000000.tar", "edges/test/000300000002.png"} - set(local) == set()
-    assert len(local) == 1 + 3 + 4 + 1 + 3 + 6 + 1
+    assert {"data/train-000000.tar", "edges/train-000001.tar", "edges/test/000300000002.png"} - set(local) == set()
+    assert len(local) == 2 + 3 + 4 + 2 + 3 + 6 + 1
     assert ray == local
 
 

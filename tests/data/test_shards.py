@@ -145,14 +145,6 @@ def test_samples_are_those_of_loose_files(pair: Path) -> None:
         assert one.edges.equal(two.edges)
 
 
-def test_shards_do_not_depend_on_workers(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ecdm.data.files.JOBS_PER_WORKER", 1)
-    write_edges(pair / "sharded", "train", tmp_path, 100, 200, Engine("local", 2))
-    found, expected = ({p.name: p.read_bytes() for p in root.iterdir()} for root in (tmp_path, pair / "sharded/edges"))
-    assert len(found) == 3
-    assert found == expected
-
-
 def test_missing_and_broken_images_in_shards_are_named(tmp_path: Path) -> None:
     pixels = np.zeros((8, 8, 3), np.uint8)
     with image_sink(tmp_path, "train", 0, shards=True) as add:

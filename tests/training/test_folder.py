@@ -87,6 +87,17 @@ def test_the_fixed_batch_is_always_the_same(folder_of: Make) -> None:
     assert len(data.fixed(10).t) == 3
 
 
+def test_the_first_images_are_a_set_of_their_own(folder_of: Make) -> None:
+    data = folder_of()
+    part = data.first(4)
+    assert [image.id for image in part.samples.images] == [image.id for image in data.samples.images][:4]
+    assert part.numbers(0, 8) == sample_order(0, 4, 0, 8)
+    assert equal(part.fixed(4), data.fixed(4))
+    # The whole set stays as it was, and all of it is the set itself.
+    assert (len(data.samples), len(data.numbers(0, 6))) == (6, 6)
+    assert equal(data.first(100).positions(0, 6), data.positions(0, 6))
+
+
 def test_the_seed_changes_draws_and_order(folder_of: Make) -> None:
     assert not torch.isin(folder_of(seed=0).positions(0, 6).eps, folder_of(seed=1).positions(0, 6).eps).any()
     assert sample_order(0, 6, 0, 6) != sample_order(1, 6, 0, 6)

@@ -29,7 +29,7 @@ from ecdm.training.preview import preview
 from ecdm.training.probe import probe
 from ecdm.training.sources import sources_digest
 
-PROBE_REPEATS, PROBE_BATCH = 16, 16
+PROBE_REPEATS, PROBE_BATCH, PROBE_IMAGES = 16, 16, 128
 SOURCES = ("data", "methods", "models", "numerics", "training")
 
 
@@ -178,6 +178,7 @@ def _write_history(path: Path, history: History) -> None:
 def _write_probe(run: Run, path: Path) -> None:
     found = None
     if run.branch.acda is not None:
-        found = asdict(probe(run.branch, run.objective.parts, run.validation, PROBE_REPEATS, PROBE_BATCH))
+        images = run.validation.first(PROBE_IMAGES)
+        found = asdict(probe(run.branch, run.objective.parts, images, PROBE_REPEATS, PROBE_BATCH))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ each process reads those of its own share of the batch, and a resumed run those 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 
@@ -77,6 +78,14 @@ class TrainFolder:
             edges=torch.stack([s.edges for s in samples if s.edges is not None]),
         )
         return batch.to(self.parts.device)
+
+    def first(self, most: int) -> TrainFolder:
+        """The first `most` images alone, or all there are."""
+        part = copy(self)
+        part.samples = copy(self.samples)
+        part.samples.images = self.samples.images[:most]
+        part.order = Order(self.seed, self.samples.parts()[:most])
+        return part
 
     def fixed(self, count: int) -> TrainBatch:
         """The first `count` samples under draws that stay the same at every call, with their captions."""
