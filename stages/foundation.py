@@ -21,8 +21,8 @@ def main() -> None:
         return
     if params.foundation.source == "train":
         with Progress() as progress:
-            settings, data = params.pretrain, params.data
-            folder = Bundle(settings, params.canny, data.size, data.workers, WORK, progress.report).train()
+            size, workers = params.data.size, params.data.workers
+            folder = Bundle(params.pretrain, params.canny, size, workers, WORK, progress.report).train()
     else:
         folder = Path(params.foundation.path)
     copy_foundation(folder, TARGET)

@@ -12,7 +12,7 @@ FORMS = ("short", "full")
 
 
 def main(form: str) -> None:
-    """data/scenes, build/{masks,edges,foundation,latents} → build/search/<form>: tables, figures, best.yaml."""
+    """data/<source>, build/{masks,edges,foundation,latents} → build/search/<form>: tables, figures, best.yaml."""
     ended = run_search(Path.cwd(), form == "short", Path("build/search") / form, lambda line: print(line, flush=True))
     if ended:
         raise ValueError(f"ended before the search was done: {ended}; the next start goes on with it")

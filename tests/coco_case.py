@@ -160,6 +160,8 @@ def write_faults(folder: Path) -> dict[str, str]:
         "turn/../../outside.png": "outside its folder",
         "/etc/hostname": "outside its folder",
         "C:\\picture.png": "outside its folder",
+        f"{'long' * 100}.png": "missing file",
+        "nul\0byte.png": "missing file",
     }
 
 

@@ -115,6 +115,12 @@ def test_a_stage_reads_no_parameter_of_another_variant() -> None:
             assert not any(entry.startswith(("sail", "acda")) for entry in stage.get("params", []))
 
 
+def test_what_networks_run_in_several_processes_is_started_by_the_launcher() -> None:
+    started = {name for name, stage in STAGES.items() if stage["cmd"].startswith("${launch} stages/")}
+    assert started == {"train", "generate"}
+    assert YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))["launch"] == "python"
+
+
 def test_the_foundation_depends_on_the_folder_that_is_read() -> None:
     params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     assert "${foundation.path}" in STAGES["foundation"]["deps"]

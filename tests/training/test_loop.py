@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
@@ -70,17 +71,17 @@ def test_training_moves_the_branch_and_no_frozen_weight(parts: Any, make_run: Ma
     assert not run.branch.training
 
 
-@pytest.mark.parametrize("step", [1, 3, 5])
-def test_a_killed_run_ends_with_the_same_bits(make_run: Make, tmp_path: Path, step: int) -> None:
-    """Killed before the first checkpoint, between two, and before the last one."""
-    whole = make_run()
+@pytest.mark.parametrize(("step", "last"), [(1, False), (3, False), (5, False), (3, True)])
+def test_a_killed_run_ends_with_the_same_bits(make_run: Make, tmp_path: Path, step: int, last: bool) -> None:
+    """Killed before the first checkpoint, between two, and before the last one; in another memory layout too."""
+    whole = make_run(channels_last=last)
     history = train(whole, QUIET)
     whole.checkpoint.unlink()
     with pytest.raises(Killed):
-        train(make_run(), kill_at(step))
+        train(make_run(channels_last=last), kill_at(step))
     assert whole.checkpoint.exists() is (step > 1)
     torch.manual_seed(step)
-    resumed = make_run()
+    resumed = make_run(channels_last=last)
     assert train(resumed, QUIET) == history
     assert equal(weights(resumed), weights(whole))
 
@@ -283,6 +284,14 @@ def test_what_is_not_finite_stops_the_run_before_it_is_saved(
     with pytest.raises(ValueError, match=f"step 2: found {name} nan, expected a finite number"):
         train(run, QUIET)
     assert not run.checkpoint.exists()
+
+
+def test_parts_of_a_branch_on_several_processes_are_refused(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As accelerate's configuration for FSDP or DeepSpeed would have it."""
+    found = property(lambda self: DistributedType.FSDP)
+    monkeypatch.setattr(Accelerator, "distributed_type", found)
+    with pytest.raises(ValueError, match="launch: found FSDP, expected processes with whole copies of the branch"):
+        train(make_run(), QUIET)
 
 
 @pytest.mark.usefixtures("fresh_accelerate")

@@ -53,6 +53,9 @@ def test_two_processes_are_as_one(made_tree: Path, tmp_path: Path, digests: Call
     apart = torch.cat([(weights[1][name] - weights[0][name]).flatten() for name in start]).norm()
     assert float(moved) > 0.01
     assert float(apart / moved) < 0.02
+    acda = [load_file(next((root / "build/train/ours-0/weights/acda").glob("*.safetensors"))) for root in (one, two)]
+    for name, value in acda[0].items():
+        torch.testing.assert_close(acda[1][name], value, rtol=0.05, atol=1e-3)
     # The losses too are those of the whole batch.
     expected, found = history(one), history(two)
     assert [row[:2] for row in found] == [row[:2] for row in expected]

@@ -12,13 +12,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from ecdm.data.paths import climbs_out
 from ecdm.data.shards import SplitFiles
 
 # What Pillow raises for files that are no image, are cut short, or unpack to absurd sizes.
@@ -184,8 +185,7 @@ def _text(path: Path, kind: str, row: dict[str, Any], key: str) -> str:
 def _checked_name(path: Path, files: SplitFiles, image_id: int, name: str) -> str:
     """The name, if it names one of the files."""
     # By its parts alone: a data version tool may link the files of the folder to its cache elsewhere.
-    places = (PurePosixPath(name), PureWindowsPath(name))
-    if any(place.is_absolute() or place.drive or ".." in place.parts for place in places):
+    if climbs_out(name):
         raise ValueError(f"{path}: image id {image_id}: file_name {name!r}: expected a path inside {files.root}")
     if name not in files:
         raise ValueError(f"{path}: image id {image_id}: {files.root / name}: no such file")

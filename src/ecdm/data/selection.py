@@ -163,9 +163,13 @@ def write_part(part: Part) -> tuple[list[CaptionedImage], list[Reject]]:
 def _square(part: Part, candidate: Candidate) -> bytes:
     if candidate.flaw is not None:
         raise Refusal(candidate.flaw)
-    if not stays_inside(part.root, candidate.name):
+    try:
+        inside, there = stays_inside(part.root, candidate.name), (part.root / candidate.name).is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have, too long for instance
+        raise Refusal(MISSING) from error
+    if not inside:
         raise Refusal(OUTSIDE)
-    if not (part.root / candidate.name).is_file():
+    if not there:
         raise Refusal(MISSING)
     return png_bytes(load_square(part.root / candidate.name, part.size, part.smallest))
 

@@ -36,7 +36,10 @@ Values = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Audit:
-    """The foundation under audit, how to sample, the perceptual distance; of a split its first `held_out` images."""
+    """The foundation under audit, how to sample, and the perceptual distance.
+
+    Of a split the first `held_out` images are looked at, in whole batches where they are inpainted.
+    """
 
     parts: Components
     settings: Generate

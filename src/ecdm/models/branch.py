@@ -93,7 +93,7 @@ def start_branch(components: Components, acda: AcdaParams | None, seed: int) -> 
     with torch.random.fork_rng(devices=[]):  # module constructors know no other generator
         torch.manual_seed(seed)
         module = Acda(config, controlnet)
-    return Branch(controlnet, module)
+    return Branch(controlnet, module.to(controlnet.device))
 
 
 def load_branch(folder: Path) -> Branch:

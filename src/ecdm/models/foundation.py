@@ -28,6 +28,8 @@ PARTS: dict[str, Any] = {
     "controlnet_canny": ControlNetModel,
     "controlnet_inpaint": ControlNetModel,
 }
+# Of all images that the autoencoder takes at once: 32 of 128 px, two of 512 px.
+PIXELS = 32 * 128**2
 LOCAL: dict[str, Any] = {"local_files_only": True}
 NETWORKS = ("vae", "text_encoder", "unet", "controlnet_canny", "controlnet_inpaint")
 
@@ -84,7 +86,8 @@ class Components:
     @torch.no_grad()
     def decode(self, z0: Tensor) -> Tensor:
         """Images (b, 3, h, w) in [0, 1] from scaled latents."""
-        return (self.vae.decode(z0 / self.vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)
+        parts = (z0 / self.vae.config.scaling_factor).split(at_once(z0.shape[-1] * self.factor))
+        return torch.cat([(self.vae.decode(part).sample / 2 + 0.5).clamp(0, 1) for part in parts])
 
     def round_trip(self, images: Tensor) -> Tensor:
         """Images (b, 3, h, w) in [0, 1] encoded and decoded, given back where they were."""
@@ -106,8 +109,13 @@ def embed(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, captions: Seque
 
 def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
     """Mean and log-variance (b, 2c, h/f, w/f) of images (b, 3, h, w) in [0, 1], unscaled; all it takes is the VAE."""
-    moments: Tensor = vae.encode(images * 2 - 1).latent_dist.parameters
-    return moments
+    parts = (images * 2 - 1).split(at_once(images.shape[-1]))
+    return torch.cat([vae.encode(part).latent_dist.parameters for part in parts])
+
+
+def at_once(size: int) -> int:
+    """How many images of `size` pixels a side the autoencoder takes at once, so that its activations stay small."""
+    return max(1, PIXELS // size**2)
 
 
 def load_foundation(folder: Path) -> Components:

@@ -39,8 +39,10 @@ class Average:
             return
         self._model.store(self.parameters)
         self._model.copy_to(self.parameters)
-        yield
-        self._model.restore(self.parameters)
+        try:
+            yield
+        finally:
+            self._model.restore(self.parameters)
 
     def settle(self) -> None:
         """Give the parameters their averages for good."""

@@ -101,6 +101,9 @@ def _restore(state: State, tensors: dict[str, Tensor]) -> None:
 def _moment(state: State, parameter: nn.Parameter, name: str, value: Tensor) -> tuple[str, Any]:
     if name.endswith(NUMBER):
         return name.removesuffix(NUMBER), value.item()
+    if value.shape == parameter.shape:
+        # In the memory layout of the weights: fused optimisers walk through both side by side.
+        return name, torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     # Only fused optimisers have their count of steps beside the weights.
     away = name == "step" and not state.optimiser.defaults.get("fused")
     return name, value.to("cpu" if away else parameter.device)

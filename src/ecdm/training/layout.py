@@ -14,7 +14,7 @@ from ecdm.models.split_unet import feature_modules
 
 # The blocks that make up the networks; each is compiled once for all its copies.
 REPEATED = ("BasicTransformerBlock", "ResnetBlock2D")
-BACKEND = "inductor"
+BACKEND, GRAPHS = "inductor", 1024
 
 
 def arrange(branch: Branch, components: Components, settings: Train) -> None:
@@ -28,6 +28,9 @@ def arrange(branch: Branch, components: Components, settings: Train) -> None:
         for network in networks:
             network.to(memory_format=torch.channels_last)
     if settings.compile:
+        # Blocks of a class share a cache with a place for each shape; beyond its limit they would not be compiled.
+        torch._dynamo.config.recompile_limit = GRAPHS
+        torch._dynamo.config.accumulated_recompile_limit = GRAPHS
         for network in networks:
             compile_blocks(network)
 
@@ -44,7 +47,7 @@ def compile_blocks(network: Any) -> None:
     """
     listened = feature_modules(network) if hasattr(network, "up_blocks") else []
     for module in network.modules():
-        if type(module).__name__ in REPEATED and module not in listened:
+        if type(module).__name__ in REPEATED and module not in listened and module._compiled_call_impl is None:
             module.compile(backend=BACKEND)
 
 
