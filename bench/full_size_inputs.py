@@ -66,7 +66,7 @@ def write_weights(folder: Path, scale: Scale) -> None:
     _save(scale.unet, base / "unet", 3)
     _save(lambda: _stirred(scale.controlnet()), folder / "canny", 4)
     _save(lambda: _stirred(scale.controlnet()), folder / "inpaint", 5)
-    betas: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    betas = {name: value for name, value in sd15.NOISE.items() if name.startswith("beta")}
     PNDMScheduler(skip_prk_steps=True, steps_offset=1, **betas).save_pretrained(base / "scheduler")
 
 

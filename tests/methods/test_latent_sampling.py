@@ -16,6 +16,7 @@ from ecdm.methods.ours import teacher, unet_alone, variant
 from ecdm.models.branch import start_branch
 from ecdm.models.denoiser import branch_control
 from ecdm.models.foundation import Components
+from ecdm.numerics.masks import mean_filled
 
 DDIM = Generate(sampler="ddim", steps=4, guidance=2.0, eta=0.0, precision="no", batch=4)
 SOLVER = DDIM.model_copy(update={"sampler": "dpmsolver++"})
@@ -109,7 +110,10 @@ def test_known_latents_stay_at_the_noise_level_of_every_step(
             for image, hole in zip(batch.images, batch.masks, strict=True)
         ]
     )
-    z0 = parts.vae.encode(visible * 2 - 1).latent_dist.mean * 1.5
+    # The mean's last bit hangs on the processor, and the encoder makes more of it: the same pixels from here on.
+    filled = mean_filled(batch.images, batch.masks)
+    torch.testing.assert_close(filled, visible, rtol=1e-6, atol=1e-6)
+    z0 = parts.vae.encode(filled * 2 - 1).latent_dist.mean * 1.5
     streams = generators(batch)
     noise = [torch.stack([torch.randn(4, 4, 4, generator=g) for g in streams]) for _ in range(4)]
     assert [t for t, _ in watch.states] == [999, 749, 499, 249]
@@ -122,7 +126,7 @@ def test_known_latents_stay_at_the_noise_level_of_every_step(
         torch.testing.assert_close(z[~hole], expected[~hole], rtol=1e-5, atol=1e-5)
         assert float((z - expected)[hole].abs().mean()) > 0.1
     hole = hole_cells(batch.masks)
-    torch.testing.assert_close(watch.decoded[0][~hole], z0[~hole], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(watch.decoded[0][~hole], z0[~hole], rtol=1e-6, atol=1e-6)
     assert float((watch.decoded[0] - z0)[hole].abs().mean()) > 0.1
 
 

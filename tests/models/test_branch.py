@@ -12,7 +12,9 @@ from diffusers import ControlNetModel
 from diffusers.models.attention_processor import AttnProcessor2_0
 from safetensors.torch import load_file, save_file
 
+from ecdm.config import Acda
 from ecdm.models.branch import Branch, hint, load_branch, signal, start_branch
+from ecdm.models.foundation import load_foundation
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -126,3 +128,11 @@ def test_the_last_layer_and_the_projections_have_a_learning_rate_of_their_own(pa
     assert {id(p) for p in groups[1]["params"]} == {id(p) for p in branch.acda.parameters()} - body
     assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in branch.parameters())
     assert [group["lr"] for group in start_branch(parts, None, 0).groups(1e-4, 5e-3)] == [1e-4]
+
+
+def test_a_branch_starts_where_the_networks_are(foundation_folder: Path) -> None:
+    """A device without memory stands for a GPU."""
+    components = load_foundation(foundation_folder).to(torch.device("meta"))
+    acda = Acda(radius=2.0, window="circle", domain="image", amplitude="log", lr=1e-3)
+    branch = start_branch(components, acda, 0)
+    assert {parameter.device.type for parameter in branch.parameters()} == {"meta"}

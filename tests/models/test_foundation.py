@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from ecdm.models.foundation import NETWORKS, PARTS, load_foundation
+from ecdm.models.foundation import NETWORKS, PARTS, at_once, load_foundation
 
 
 @pytest.fixture
@@ -252,3 +252,25 @@ def test_components_move_as_a_whole(folder: Path) -> None:
     assert loaded.to(torch.device("meta")) is loaded
     found = {p.device.type for name in NETWORKS for p in getattr(loaded, name).parameters()}
     assert found == {loaded.device.type} == {"meta"}
+
+
+def test_the_autoencoder_takes_a_batch_in_slices(parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [at_once(size) for size in (128, 512, 4096)] == [32, 2, 1]
+    images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    whole = parts.moments(images)
+    decoded = parts.decode(parts.latents(whole))
+    monkeypatch.setattr("ecdm.models.foundation.PIXELS", 2 * 32**2)
+    taken: list[int] = []
+    handles = [
+        module.register_forward_pre_hook(lambda _, inputs: taken.append(len(inputs[0])))
+        for module in (parts.vae.encoder, parts.vae.decoder)
+    ]
+    try:
+        sliced = parts.moments(images)
+        assert taken == [2, 2, 1]
+        torch.testing.assert_close(sliced, whole, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(parts.decode(parts.latents(whole)), decoded, rtol=1e-4, atol=1e-5)
+        assert taken == [2, 2, 1, 2, 2, 1]
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -19,6 +19,14 @@ CHANNELS = (320, 640, 1280, 1280)
 DOWN_BLOCKS = ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D")
 UP_BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D")
 HINT_CHANNELS = (16, 32, 96, 256)
+# The schedule that every network here was trained under.
+NOISE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+}
 
 
 def sd15_vae() -> AutoencoderKL:
@@ -79,14 +87,7 @@ def sd15_text_encoder() -> CLIPTextModel:
 
 def sd15_scheduler() -> DDPMScheduler:
     """The noise schedule: 1,000 steps, scaled linear; samplers start at step 1 and take leading timesteps."""
-    return DDPMScheduler(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        steps_offset=1,
-    )
+    return DDPMScheduler(**NOISE, steps_offset=1)
 
 
 def write_config(part: Any, folder: Path, in_channels: int = LATENT_CHANNELS) -> None:

@@ -13,6 +13,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from ecdm.models.sd15 import NOISE
+
 LATENT_CHANNELS = 8
 TEXT_WIDTH = 96
 TEXT_LENGTH = 40
@@ -95,14 +97,7 @@ def tiny_text_encoder(tokenizer: CLIPTokenizer, width: int = 1) -> CLIPTextModel
 
 def tiny_scheduler() -> DDPMScheduler:
     """Stable Diffusion's noise schedule: 1,000 steps, scaled linear."""
-    return DDPMScheduler(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        timestep_spacing="trailing",
-    )
+    return DDPMScheduler(**NOISE, timestep_spacing="trailing")
 
 
 def train_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
