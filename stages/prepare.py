@@ -1,30 +1,42 @@
-"""Draw the scenes, or read the images of another source, and copy the photographs, all as COCO-captions folders."""
+"""Draw the scenes, or read the images of other sources, and bring what is tested on beside them, as COCO folders."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from ecdm.config import load_params
+from ecdm.data.custom import write_custom
 from ecdm.data.engine import Engine
 from ecdm.data.files import fresh_folder
+from ecdm.data.objects import write_objects
 from ecdm.data.photos import write_photos
-from ecdm.data.scene_folder import write_scenes
-from ecdm.data.sources import write_source
+from ecdm.data.scene_folder import write_scenes, write_shifted
+from ecdm.data.sources import write_second, write_source
 from ecdm.stage import run
 
-DATA, PHOTOS = Path("data"), Path("data/photos")
+DATA = Path("data")
 
 
 def main() -> None:
-    """params.yaml, the source's files → data/<source>, data/photos."""
+    """params.yaml, files of the sources, compare.custom → data/{<source>,<second source>,photos,objects,custom}."""
     params = load_params()
-    data, engine = params.data, Engine(params.prepare.engine, params.data.workers)
-    with fresh_folder(DATA / data.source) as folder, fresh_folder(PHOTOS) as photos:
+    data, seed, engine = params.data, params.seed, Engine(params.prepare.engine, params.data.workers)
+    with ExitStack() as stack:
+        names = (data.source, data.second.source, "photos", "objects", "custom")
+        first, second, photos, objects, custom = (stack.enter_context(fresh_folder(DATA / name)) for name in names)
+        write_custom(custom, Path(params.compare.custom), data.size)
         if data.source == "scenes" and data.train is not None:
             counts = {"train": data.train, "validation": data.validation, "test": data.test}
-            write_scenes(folder, params.seed, data.size, counts, engine, data.shards)
+            write_scenes(first, seed, data.size, counts, engine, data.shards)
         else:
-            write_source(folder, data, params.seed, engine)
+            write_source(first, data, seed, engine)
+        if data.second.source == "shifted":
+            write_shifted(second, seed, data.size, data.second.test, engine)
+        else:
+            write_second(second, data, seed, engine)
+        # As many as there are test images: a method is compared on the first ones of each.
+        write_objects(objects, seed, data.size, data.test, engine)
         write_photos(photos, data.size)
 
 

@@ -196,6 +196,18 @@ class Captions:
         path.write_text(self.text(), encoding="utf-8")
 
 
+def plain_coco(folder: Path, train: int, test: int) -> Path:
+    """Write a COCO folder of so many images, `noise` of their ids, from 100 and from 1 on; the folder."""
+    for name, count, first in (("train2017", train, 100), ("val2017", test, 1)):
+        (folder / name).mkdir(parents=True)
+        captions = Captions(first)
+        for number in range(count):
+            Image.fromarray(noise(first + number)).save(folder / name / f"{first + number:012d}.png")
+            captions.image(f"{first + number:012d}.png")
+        captions.save(folder / "annotations" / f"captions_{name}.json")
+    return folder
+
+
 def write_odd_coco(folder: Path, tests: int = 4) -> set[tuple[str, str, str]]:
     """Write the folder with so many test images; the rejects, as (split, image, reason), when all images are used."""
     val, train = Captions(1), Captions(100)

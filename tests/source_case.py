@@ -7,11 +7,13 @@ from typing import Any
 
 from coco_case import SIDE
 
-from ecdm.sections import Data
+from ecdm.sections.data import Data
 
 
-def settings(source: str, path: Path, **changes: Any) -> Data:
+def settings(source: str, path: Path | None, **changes: Any) -> Data:
     """The section `data` for images of a source at `path`, with other values on top."""
     counts = {"train": None, "validation": 4, "test": 3}
+    second = {"source": "shifted", "path": None, "download": False, "test": 3}
     rest = {"download": False, "size": SIDE, "smallest": -(-SIDE // 4), "rejects": 0.0, "shards": False, "workers": 1}
-    return Data.model_validate({"source": source, "path": str(path), **counts, **rest, **changes})
+    place = {"source": source, "path": None if path is None else str(path), "second": second}
+    return Data.model_validate({**place, **counts, **rest, **changes})

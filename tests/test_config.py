@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from ecdm.config import load_params, load_variant, variant_settings
 from ecdm.models.variants import VARIANTS
-from ecdm.sections import VariantName
+from ecdm.sections.base import VariantName
 
 ROOT = Path(__file__).parents[1]
 Content = dict[str, Any]
@@ -179,6 +179,41 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"evaluate.perceptual": "alex"},
         "evaluate.perceptual: found 'alex', expected 'lpips' or 'lpips_random'",
     ),
+    (
+        {"compare.methods": ["lama"]},
+        "compare.methods.0: found 'lama', expected 'glide', 'blended', 'sd_inpaint', 'controlnet_inpaint', 'unipaint' "
+        "or 'copaint'",
+    ),
+    ({"compare.methods": ["glide", "glide"]}, "compare.methods: found ['glide', 'glide'], expected no entry twice"),
+    (
+        {"networks.names": ["sd_inpaint", "glide", "clip"]},
+        "networks.names: found ['sd_inpaint', 'glide', 'clip'], expected pixel among them, "
+        "which method blended needs (compare.methods)",
+    ),
+    (
+        {"networks.names": ["pixel"]},
+        "networks: names: found ['pixel'], expected clip among them, for the CLIP score",
+    ),
+    (
+        {"networks.source": "pretrained"},
+        "networks: pretrained.sd_inpaint.from: found None, expected an id, a folder or a file",
+    ),
+    (
+        {"variants": ["baseline"]},
+        "compare.variant.name: found ours, expected one of variants, ['baseline']",
+    ),
+    ({"compare.blended.skipped": 25}, "compare.blended: skipped: found 25, expected below steps, 25"),
+    ({"compare.copaint.shrink": 1.0}, "compare.copaint.shrink: found 1.0, expected less than 1"),
+    ({"compare.unipaint.images": 1}, "compare.unipaint.images: found 1, expected greater than or equal to 2"),
+    (
+        {"data.second.source": "scenes"},
+        "data.second.source: found 'scenes', expected 'shifted', 'coco', 'openimages' or 'folder'",
+    ),
+    ({"data.second.path": "raw"}, "data.second: found path 'raw' with source shifted, which are drawn, expected null"),
+    (
+        {"data.source": "coco", "data.path": "a", "data.second.source": "coco", "data.second.path": "b"},
+        "data: second.source: found coco, expected another than data.source",
+    ),
     ({"gates.images": 1}, "gates.images: found 1, expected greater than or equal to 2"),
     ({"gates.enforce": "yes"}, "gates.enforce: found 'yes', expected a valid boolean"),
     ({"masks": 3}, "masks: found 3, expected a valid dictionary"),
@@ -213,6 +248,8 @@ GOOD: list[dict[str, Any]] = [
     {"data.source": "folder", "data.path": "../pictures"},
     {"foundation.pretrained.base.from": "owner/name", "foundation.pretrained.base.revision": "0123456789" * 4},
     {"train.ema_decay": 0},
+    {"compare.methods": [], "networks.names": ["clip"]},
+    {"variants": ["sail"], "compare.variant.name": "sail"},
 ]
 
 

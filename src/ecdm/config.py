@@ -11,32 +11,17 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from ecdm.sections import (
-    Acda,
-    Canny,
-    Count,
-    Data,
-    Evaluate,
-    Fit,
-    Foundation,
-    Gates,
-    Generate,
-    Masks,
-    Prepare,
-    Pretrain,
-    Pretrained,
-    Sail,
-    Section,
-    Train,
-    VaeFit,
-    VariantName,
-    Weights,
-    distinct,
-)
+from ecdm.sections.base import Count, Section, VariantName, distinct
+from ecdm.sections.compare import NEEDS, Compare, Networks
+from ecdm.sections.data import Canny, Data, Masks, Prepare
+from ecdm.sections.foundation import Fit, Foundation, Pretrain, Pretrained, VaeFit, Weights
+from ecdm.sections.judging import Evaluate, Gates, Generate
+from ecdm.sections.training import Acda, Sail, Train
 
 __all__ = [
     "Acda",
     "Canny",
+    "Compare",
     "Data",
     "Evaluate",
     "Fit",
@@ -44,6 +29,7 @@ __all__ = [
     "Gates",
     "Generate",
     "Masks",
+    "Networks",
     "Params",
     "Prepare",
     "Pretrain",
@@ -87,6 +73,8 @@ class Params(Section):
     train: Train
     generate: Generate
     evaluate: Evaluate
+    networks: Networks
+    compare: Compare
     gates: Gates
     # The search reads its own section: what it says concerns no stage of the pipeline.
     tune: dict[str, Any]
@@ -111,6 +99,20 @@ class Params(Section):
             raise ValueError(f"pretrain.vae.crop: found {crop}, expected at most data.size, {self.data.size}")
         if sampler != "ddim" and eta:
             raise ValueError(f"generate.eta: found {eta}, expected 0 (generate.sampler: {sampler})")
+        return self
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Params:
+        for name in self.compare.methods:
+            for network in NEEDS[name]:
+                if network not in self.networks.names:
+                    raise ValueError(
+                        f"networks.names: found {self.networks.names}, expected {network} among them, "
+                        f"which method {name} needs (compare.methods)"
+                    )
+        own = self.compare.variant.name
+        if own not in self.variants:
+            raise ValueError(f"compare.variant.name: found {own}, expected one of variants, {self.variants}")
         return self
 
 

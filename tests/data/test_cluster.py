@@ -12,13 +12,17 @@ import cluster_case
 import pytest
 import torch
 from cluster_case import failing, killed_at, make_killed
+from coco_case import noise
+from PIL import Image
+from source_case import settings
 
-from ecdm.data import cluster, scene_folder
+from ecdm.data import cluster, scene_folder, selection
 from ecdm.data.coco import read_split
 from ecdm.data.edges import _write_edges, write_edges
 from ecdm.data.engine import Engine
 from ecdm.data.masks import write_masks
 from ecdm.data.scene_folder import write_scenes
+from ecdm.data.sources import write_source
 from ecdm.training.latents import write_moments
 
 LOCAL, RAY = Engine("local", 1), Engine("ray", 2)
@@ -97,6 +101,30 @@ def test_data_masks_edges_and_latents_are_those_of_the_local_engine(
     assert {"data/train-000000.tar", "edges/train-000001.tar", "edges/test/000300000002.png"} - set(local) == set()
     assert len(local) == 2 + 3 + 4 + 2 + 3 + 6 + 1
     assert ray == local
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_a_folder_of_ones_own_gives_the_files_of_the_local_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digests: Callable[[Path], dict[str, str]], shards: bool
+) -> None:
+    monkeypatch.setattr(selection, "PER_JOB", 2)
+    monkeypatch.setattr(selection, "PER_SHARD", 2)
+    monkeypatch.chdir(tmp_path)
+    Path("own").mkdir()
+    for number in range(9):
+        Image.fromarray(noise(number)).save(f"own/{number}.png")
+        Path(f"own/{number}.txt").write_text(f"image {number}\n")
+    Path("own/cut.png").write_bytes(Path("own/0.png").read_bytes()[:60])
+    Path("own/cut.txt").write_text("cut short\n")
+    data = settings("folder", Path("own"), train=None, validation=2, test=2, rejects=0.2, shards=shards)
+    for engine in (LOCAL, RAY):
+        # A relative folder, as the stage gives it.
+        Path(engine.kind).mkdir()
+        write_source(Path(engine.kind), data, 0, engine)
+    local = digests(tmp_path / "local")
+    assert len([name for name in local if name.startswith("train")]) == (3 if shards else 5)
+    assert (tmp_path / "ray/annotations/rejects.csv").read_text().count("cut.png") == 1
+    assert digests(tmp_path / "ray") == local
 
 
 def test_an_address_without_a_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from ecdm.data import coco
 from ecdm.data.coco import CaptionedImage, captions_file, load_image, load_like, read_split, write_split
 from ecdm.data.files import save_png
 
@@ -141,13 +142,27 @@ def test_files_linked_to_a_cache_outside_are_inside(folder: Path, tmp_path: Path
         ([CaptionedImage(1, "a.png", ())], "image id 1: found no captions"),
         ([CaptionedImage(1, "a.png", ("x",))] * 2, "image id 1: found twice"),
         ([CaptionedImage(1, "none.png", ("x",))], r"none\.png"),
+        ([CaptionedImage(1, "../test/a.png", ("x",))], r"file_name '\.\./test/a\.png': expected a path inside"),
     ],
 )
-def test_a_bad_split_is_not_written(tmp_path: Path, images: list[CaptionedImage], message: str) -> None:
+@pytest.mark.parametrize("side", [None, 6])
+def test_a_bad_split_is_not_written(
+    tmp_path: Path, images: list[CaptionedImage], message: str, side: int | None
+) -> None:
     save_png(tmp_path / "test" / "a.png", pixels())
     with pytest.raises(ValueError, match=message):
-        write_split(tmp_path, "test", images)
+        write_split(tmp_path, "test", images, side)
     assert not captions_file(tmp_path, "test").exists()
+
+
+def test_squares_of_a_known_side_are_not_read_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [CaptionedImage(1, "a.png", ("x",))]
+    save_png(tmp_path / "test" / "a.png", pixels(6, 6))
+    write_split(tmp_path, "test", images)
+    expected = captions_file(tmp_path, "test").read_bytes()
+    monkeypatch.delattr(coco, "image_size")
+    write_split(tmp_path, "test", images, 6)
+    assert captions_file(tmp_path, "test").read_bytes() == expected
 
 
 def test_load_image_gives_the_pixels(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,15 @@ def write_params(folder: Path, **changes: Any) -> None:
     """Write the project's own params.yaml with other values, keys such as data.size given as data__size."""
     yaml = YAML()
     content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    tiny = {"data__size": 32, "data__train": 5, "data__validation": 3, "data__test": 4, "data__workers": 1}
+    tiny: dict[str, Any] = {
+        "data__size": 32,
+        "data__train": 5,
+        "data__validation": 3,
+        "data__test": 4,
+        "data__workers": 1,
+    }
+    second = {"source": "shifted", "path": None, "download": False, "test": 3}
+    tiny |= {"data__second": second, "compare__custom": str(ROOT / "assets" / "custom")}
     for key, value in {**tiny, **changes}.items():
         section, _, name = key.partition("__")
         if name:
@@ -64,9 +73,12 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_prepare_writes_two_folders(place: Path) -> None:
+def test_prepare_writes_a_folder_for_each_set(place: Path) -> None:
     stage_main("prepare")()
-    assert sorted(path.name for path in (place / "data").iterdir()) == ["photos", "scenes"]
+    names = sorted(path.name for path in (place / "data").iterdir())
+    assert names == ["custom", "objects", "photos", "scenes", "shifted"]
+    sizes = {name: len(read_split(place / "data" / name, "test")) for name in names}
+    assert sizes == {"custom": 6, "objects": 4, "photos": 5, "scenes": 4, "shifted": 3}
     counts = {split: len(read_split(place / "data" / "scenes", split)) for split in ("train", "validation", "test")}
     assert counts == {"train": 5, "validation": 3, "test": 4}
     photos = read_split(place / "data" / "photos", "test")
@@ -82,7 +94,7 @@ def test_stages_do_not_depend_on_workers(place: Path, monkeypatch: pytest.Monkey
         for name in ("prepare", "canny"):
             stage_main(name)()
         found.append({**digests(place / "data"), **digests(place / "build")})
-    assert len(found[0]) == 17 + 7 + 17
+    assert len(found[0]) == (18 + 5 + 6 + 6 + 7) + 17
     assert found[0] == found[1]
 
 
@@ -99,12 +111,17 @@ def test_masks_and_edges_cover_the_images(place: Path) -> None:
     build = place / "build"
     for name, dataset, split in (
         ("scenes", "scenes", "test"),
+        ("shifted", "shifted", "test"),
         ("photos", "photos", "test"),
         ("validation", "scenes", "validation"),
     ):
         expected = {png_name(image.id) for image in read_split(place / "data" / dataset, split)}
         for bucket in BUCKETS:
             assert {path.name for path in (build / "masks" / name / bucket).iterdir()} == expected
+    for name, bucket in (("objects", "object"), ("custom", "custom")):
+        expected = {png_name(image.id) for image in read_split(place / "data" / name, "test")}
+        assert {path.name for path in (build / "masks" / name).iterdir()} == {bucket}
+        assert {path.name for path in (build / "masks" / name / bucket).iterdir()} == expected
     for dataset, split in (
         ("scenes", "train"),
         ("scenes", "validation"),
@@ -182,6 +199,39 @@ def test_a_failure_late_in_prepare_leaves_no_output(place: Path, monkeypatch: py
     with pytest.raises(ValueError, match=r"no-such-photo\.png"):
         stage_main("prepare")()
     assert list((place / "data").iterdir()) == []
+
+
+@pytest.mark.parametrize("stage", ["prepare", "masks"])
+def test_pictures_made_by_hand_that_do_not_fit_leave_no_output(place: Path, stage: str) -> None:
+    stage_main("prepare")()
+    shutil.copytree(ROOT / "assets" / "custom", place / "own")
+    (place / "own" / "masks" / "cat.png").unlink()
+    write_params(place, compare__custom="own")
+    shutil.rmtree(place / "data" / "custom")
+    before = digests(place)
+    with pytest.raises(FileNotFoundError, match=r"own/masks/cat\.png: no such file"):
+        stage_main(stage)()
+    assert digests(place) == before
+
+
+def test_images_of_a_folder_stand_where_the_shifted_scenes_stood(place: Path) -> None:
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 256, (70, 80, 3), dtype=np.uint8)
+        (place / "own").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(place / "own" / f"{number}.png")
+        (place / "own" / f"{number}.txt").write_text(f"picture {number}")
+    second = {"source": "folder", "path": "own", "download": False, "test": 3}
+    write_params(place, data__second=second, data__shards=True)
+    for name in ("prepare", "masks"):
+        stage_main(name)()
+    names = ["custom", "folder", "objects", "photos", "scenes"]
+    assert sorted(path.name for path in (place / "data").iterdir()) == names
+    assert sorted(path.name for path in (place / "data" / "folder").iterdir()) == ["annotations", "test"]
+    images = read_split(place / "data" / "folder", "test")
+    assert len(images) == 3
+    for bucket in BUCKETS:
+        masks = {path.name for path in (place / "build" / "masks" / "folder" / bucket).iterdir()}
+        assert masks == {png_name(image.id) for image in images}
 
 
 @pytest.mark.parametrize("stage", ["prepare", "masks", "canny", "variants"])

@@ -201,6 +201,13 @@ def test_coco_is_fetched_once(coco_site: Web, tmp_path: Path) -> None:
     assert len(coco_site.asked) == 4
 
 
+def test_of_coco_only_what_the_test_images_need_is_fetched(coco_site: Web, tmp_path: Path) -> None:
+    (pool,) = coco_pools(tmp_path, 0, True, ("test",))
+    assert (pool.splits, sorted(one.id for one in pool.candidates)) == (("test",), [1, 2, 3])
+    assert len(coco_site.asked) == 2
+    assert not (tmp_path / "train2017").exists()
+
+
 def _wrong_sum(site: Web, path: Path) -> None:
     site.files["/zips/val2017.zip"] += b"!"
 

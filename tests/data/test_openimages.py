@@ -19,8 +19,8 @@ from ecdm.data import download, openimages
 from ecdm.data.coco import load_image, read_split
 from ecdm.data.engine import Engine
 from ecdm.data.openimages import openimages_pools
-from ecdm.data.sources import write_source
-from ecdm.sections import Data
+from ecdm.data.sources import write_second, write_source
+from ecdm.sections.data import Data
 
 VALIDATION = {f"{number:016x}": number for number in range(1, 9)}
 TRAIN = {f"f{number:015x}": number for number in range(20, 40)}
@@ -99,6 +99,15 @@ def test_an_image_of_both_lists_stays_with_the_test_images(folder: Path) -> None
     assert [len(pool.candidates) for pool in pools] == [8, 10]
 
 
+def test_test_images_alone_need_nothing_of_train(folder: Path) -> None:
+    (folder / "train").rename(folder / "elsewhere")
+    (folder / LARGE.format(0)).write_text("broken")
+    (pool,) = openimages_pools(folder, 0, False, ("test",))
+    assert pool.splits == ("test",)
+    assert [one.id for one in pool.candidates] == list(range(1, 9))
+    assert {one.name for one in pool.candidates} == {f"{image}.jpg" for image in VALIDATION}
+
+
 def test_rejects_of_the_lists_and_of_the_files(folder: Path, tmp_path: Path) -> None:
     with (folder / "open_images_validation_captions.jsonl").open("a") as file:
         file.write(narratives({"../../climbing": 0, "00000000000000aa": 0}))
@@ -136,6 +145,15 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
             state.files[f"/CAPTIONS/{openimages.FILES[name][0]}"] = narratives(images).encode()
             state.files.update({f"/IMAGES/{name}/{image}.jpg": jpeg(number) for image, number in images.items()})
         yield state
+
+
+def test_of_a_second_set_test_captions_and_images_alone_are_fetched(site: Web, tmp_path: Path) -> None:
+    place = {"source": "openimages", "path": str(tmp_path / "raw"), "download": True, "test": 4}
+    (tmp_path / "out").mkdir()
+    write_second(tmp_path / "out", settings("scenes", None, train=5, second=place), 0, Engine("local", 1))
+    assert len(site.asked) == 1 + 4
+    assert not any("train" in path for path in map(str, site.asked))
+    assert len(read_split(tmp_path / "out", "test")) == 4
 
 
 def test_captions_and_only_the_drawn_images_are_fetched(site: Web, tmp_path: Path) -> None:

@@ -98,6 +98,20 @@ def test_a_split_without_a_folder_is_drawn_out_of_train(tmp_path: Path) -> None:
     assert [pool.splits for pool in folder_pools(tmp_path / "one")] == [("test", "validation", "train")]
 
 
+def test_test_images_alone_need_no_folder_train(tmp_path: Path) -> None:
+    """Of a folder `test`, of train's images where there is none, or of all in one folder; the others are not read."""
+    images(tmp_path / "own", "test/a.jpg", "val/b.jpg")
+    images(tmp_path / "train", "train/a.jpg")
+    images(tmp_path / "one", "a.jpg")
+    (tmp_path / "own" / "val" / "metadata.csv").write_text("broken")
+    for name, root in (("own", "test"), ("train", "train"), ("one", "one")):
+        (pool,) = folder_pools(tmp_path / name, ("test",))
+        assert (pool.root.name, pool.splits) == (root, ("test",))
+        assert [(one.id, one.name) for one in pool.candidates] == [(1, "a.jpg")]
+    with pytest.raises(ValueError, match=r"^data\.second\.path: .*found test, validation, expected train beside"):
+        folder_pools(tmp_path / "own", ("test", "train"), "data.second")
+
+
 def _write(name: str, text: str) -> Any:
     return lambda folder: (folder / name).write_text(text)
 

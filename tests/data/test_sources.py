@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coco_case import CAPTIONS, SIDE, UNICODE, Captions, noise, write_modes, write_odd_coco
-from PIL import Image
+from coco_case import CAPTIONS, SIDE, UNICODE, noise, plain_coco, write_modes, write_odd_coco
 from pycocotools.coco import COCO
 from source_case import settings
 
@@ -23,8 +22,9 @@ from ecdm.data.dataset import CaptionedFolder
 from ecdm.data.engine import Engine
 from ecdm.data.selection import Target, write_splits
 from ecdm.data.sources import write_source
-from ecdm.sections import Data
+from ecdm.sections.data import Data
 
+ROOT = Path(__file__).parents[2]
 Digests = Callable[[Path], dict[str, str]]
 LOCAL = Engine("local", 1)
 
@@ -36,17 +36,6 @@ def odd_settings(path: Path, **changes: Any) -> Data:
 def table(folder: Path, name: str) -> list[list[str]]:
     with (folder / "annotations" / name).open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
-
-
-def plain_coco(folder: Path, train: int, test: int) -> Path:
-    for name, count, first in (("train2017", train, 100), ("val2017", test, 1)):
-        (folder / name).mkdir(parents=True)
-        captions = Captions(first)
-        for number in range(count):
-            Image.fromarray(noise(first + number)).save(folder / name / f"{first + number:012d}.png")
-            captions.image(f"{first + number:012d}.png")
-        captions.save(folder / "annotations" / f"captions_{name}.json")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -264,9 +253,15 @@ def test_the_stage_prepares_another_source_or_leaves_nothing(
     plain_coco(tmp_path / "raw", 8, 3)
     monkeypatch.chdir(tmp_path)
     values = {"source": "coco", "path": "raw", "train": None, "validation": 2, "test": 3, "smallest": 16}
-    write_params(tmp_path, data=values)
+    write_params(tmp_path, data=values, compare={"custom": str(ROOT / "assets" / "custom")})
     load_stage("prepare").main()
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["coco", "photos"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
+        "coco",
+        "custom",
+        "objects",
+        "photos",
+        "shifted",
+    ]
     assert len(read_split(tmp_path / "data" / "coco", "train")) == 6
     (tmp_path / "raw" / "val2017" / f"{1:012d}.png").write_text("no image")
     for path in (tmp_path / "data").iterdir():

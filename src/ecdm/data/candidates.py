@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,12 @@ class Pool:
     candidates: Sequence[Candidate]
     strays: tuple[tuple[str, str], ...] = ()
     fetch: Callable[[Sequence[str]], None] | None = None
+
+
+def serving(folders: Mapping[str, tuple[str, ...]], splits: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Of folders and the splits that are drawn out of each, those that serve some of the wanted ones, with these."""
+    wanted = {name: tuple(split for split in own if split in splits) for name, own in folders.items()}
+    return {name: own for name, own in wanted.items() if own}
 
 
 def kept(captions: Iterable[str]) -> tuple[str, ...]:

@@ -59,12 +59,13 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
 
 
-def write_split(folder: Path, split: str, images: Iterable[CaptionedImage]) -> None:
+def write_split(folder: Path, split: str, images: Iterable[CaptionedImage], side: int | None = None) -> None:
     """Write the captions file of a split whose image files already stand in `folder/split` or in its shards.
 
-    Width and height, in pixels, are read from the files. Captions keep their order: annotation ids count up.
-    Raises: ValueError for no images, a duplicate id, an image without captions, and a missing or unreadable
-    file; then nothing is written.
+    Width and height, in pixels, are read from the files; where all are squares of `side`, files are only looked for.
+    Captions keep their order: annotation ids count up.
+    Raises: ValueError for no images, a duplicate id, an image without captions, a file_name that leaves the split's
+    folder, and a missing or unreadable file; then nothing is written.
     """
     ordered = sorted(images, key=lambda image: image.id)
     path = captions_file(folder, split)
@@ -78,8 +79,9 @@ def write_split(folder: Path, split: str, images: Iterable[CaptionedImage]) -> N
             raise ValueError(f"{path}: image id {image.id}: found twice, expected once")
         if not image.captions:
             raise ValueError(f"{path}: image id {image.id}: found no captions, expected at least one")
-        width, height = image_size(*files.locate(image.file_name))
-        rows.append({"id": image.id, "file_name": image.file_name, "width": width, "height": height})
+        name = _checked_name(path, files, image.id, image.file_name)
+        width, height = image_size(*files.locate(name)) if side is None else (side, side)
+        rows.append({"id": image.id, "file_name": name, "width": width, "height": height})
         for caption in image.captions:
             annotations.append({"id": len(annotations) + 1, "image_id": image.id, "caption": caption})
     write_json(path, {"info": {}, "licenses": [], "images": rows, "annotations": annotations})

@@ -7,17 +7,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ecdm.data.candidates import DUPLICATE, NO_CAPTION, UNKNOWN, Candidate, Pool, caption_drawn, kept
+from ecdm.data.candidates import DUPLICATE, NO_CAPTION, UNKNOWN, Candidate, Pool, caption_drawn, kept, serving
 from ecdm.data.download import fetch, unpack
 from ecdm.data.files import fresh_entries, fresh_folder
 from ecdm.data.rows import json_file
+from ecdm.data.scenes import SPLITS
 
 ADDRESS = "http://images.cocodataset.org"
 CHECKSUMS = {
@@ -50,24 +51,28 @@ class _Captions(_Row):
     annotations: list[_Annotation]
 
 
-def coco_pools(path: Path, seed: int, download: bool) -> list[Pool]:
+def coco_pools(
+    path: Path, seed: int, download: bool, splits: Collection[str] = SPLITS, key: str = "data"
+) -> list[Pool]:  # fmt: skip
     """The images of a COCO 2017 folder under their own ids, with all their captions.
 
     The first caption is the one that inpainting asks for: which one it is, seed and image id decide; the others
-    follow by annotation id. `download` fetches what is missing at `path`.
+    follow by annotation id. `download` fetches what is missing at `path`; what serves none of `splits` may be missing.
+    `key`: the section of params.yaml that names the folder.
     Raises: FileNotFoundError naming what is missing; ValueError naming a captions file of another form; as
     `fetch` and `unpack`.
     """
+    folders = serving(FOLDERS, splits)
     if download:
-        _download(path)
-    wanted = [*(path / name for name in FOLDERS), *(_captions_file(path, name) for name in FOLDERS)]
+        _download(path, folders)
+    wanted = [*(path / name for name in folders), *(_captions_file(path, name) for name in folders)]
     missing = [str(one.relative_to(path)) for one in wanted if not one.exists()]
     if missing:
         raise FileNotFoundError(
-            f"data.path: {path}: missing {', '.join(missing)}, expected COCO 2017; data.download: true fetches it"
+            f"{key}.path: {path}: missing {', '.join(missing)}, expected COCO 2017; {key}.download: true fetches it"
         )
     ids: set[int] = set()
-    return [_pool(path, name, splits, seed, ids) for name, splits in FOLDERS.items()]
+    return [_pool(path, name, own, seed, ids) for name, own in folders.items()]
 
 
 def _captions_file(path: Path, name: str) -> Path:
@@ -101,12 +106,12 @@ def _pool(path: Path, name: str, splits: tuple[str, ...], seed: int, ids: set[in
     return Pool(path / name, splits, candidates, strays)
 
 
-def _download(path: Path) -> None:
-    if not all(_captions_file(path, name).exists() for name in FOLDERS):
+def _download(path: Path, folders: Iterable[str]) -> None:
+    if not all(_captions_file(path, name).exists() for name in folders):
         name = "annotations/annotations_trainval2017.zip"
         with _archive(path, name) as archive, fresh_entries(path / "annotations") as folder:
             unpack(archive, "annotations/captions_", folder)
-    for name in FOLDERS:
+    for name in folders:
         if not (path / name).exists():
             with _archive(path, f"zips/{name}.zip") as archive, fresh_folder(path / name) as folder:
                 unpack(archive, f"{name}/", folder)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecdm.data.coco import UNREADABLE, load_image, read_split
+from ecdm.data.coco import UNREADABLE, CaptionedImage, load_image, read_split
 from ecdm.data.files import png_name
 from ecdm.data.shards import SplitFiles
 
@@ -98,25 +98,39 @@ class CaptionedFolder(Dataset[Sample]):
 class MaskedFolder:
     """A split's images with the masks of one bucket, `masks/<bucket>/<id>.png`, sorted by id, as batches read in turn.
 
-    Batches of `batch`, the last one maybe smaller; each image comes with its first caption, so that every
-    method is asked for the same. `edges` as in `CaptionedFolder`.
+    Batches of `batch`, the last one maybe smaller, of the first `limit` images; each comes with its first caption, so
+    that every method is asked for the same. `edges` as in `CaptionedFolder`.
     Raises: as `CaptionedFolder`; ValueError for a batch below 1; when a batch is read, ValueError for a missing or
     unreadable mask, a mask of another size than its image, and images of different sizes.
     """
 
     def __init__(
-        self, folder: Path, masks: Path, bucket: str, batch: int, *, split: str = "test", edges: Path | None = None
+        self,
+        folder: Path,
+        masks: Path,
+        bucket: str,
+        batch: int,
+        *,
+        split: str = "test",
+        edges: Path | None = None,
+        limit: int | None = None,
     ) -> None:
         if batch < 1:
             raise ValueError(f"batch: found {batch}, expected 1 or more")
         self.samples, self.masks, self.batch = CaptionedFolder(folder, split, edges), masks / bucket, batch
+        self.count = len(self.samples) if limit is None else min(limit, len(self.samples))
+
+    @property
+    def images(self) -> list[CaptionedImage]:
+        """The images of all batches."""
+        return self.samples.images[: self.count]
 
     def __len__(self) -> int:
-        return -(-len(self.samples) // self.batch)
+        return -(-self.count // self.batch)
 
     def __getitem__(self, number: int) -> Batch:
         start = number * self.batch
-        stop = min(start + self.batch, len(self.samples))
+        stop = min(start + self.batch, self.count)
         return _collated([self.samples[index] for index in range(start, stop)], self.masks, self.samples.root)
 
     def __iter__(self) -> Iterator[Batch]:

@@ -20,7 +20,12 @@ class Refusal(ValueError):
 
 
 def load_square(path: Path, size: int, smallest: int) -> NDArray[np.uint8]:
-    """Read the largest central square of an image, turned upright as its EXIF says, as (size, size, 3) RGB.
+    """Read the largest central square of an image as (size, size, 3) RGB; all else as `load_upright`."""
+    return centre_square(load_upright(path, smallest), size)
+
+
+def load_upright(path: Path, smallest: int = 1) -> NDArray[np.uint8]:
+    """Read an image, turned upright as its EXIF says, as (h, w, 3) RGB.
 
     Gray, palette and CMYK images are converted, transparent ones laid over white; of 16 bits the upper eight
     are kept. Of several frames the first one counts.
@@ -33,7 +38,7 @@ def load_square(path: Path, size: int, smallest: int) -> NDArray[np.uint8]:
         try:
             with Image.open(path, formats=FORMATS) as image:
                 _check_side(image.size, smallest)
-                pixels = _eight_bits(ImageOps.exif_transpose(image))
+                return _eight_bits(ImageOps.exif_transpose(image))
         except (Refusal, MemoryError):
             raise
         except Image.DecompressionBombError as error:
@@ -41,7 +46,6 @@ def load_square(path: Path, size: int, smallest: int) -> NDArray[np.uint8]:
             raise Refusal(f"decompression bomb: more than {limit} pixels") from error
         except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to.
             raise Refusal(_fault(error)) from error
-    return centre_square(pixels, size)
 
 
 def _check_side(found: tuple[int, int], smallest: int) -> None:

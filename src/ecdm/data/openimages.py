@@ -11,16 +11,17 @@ images for training and validation.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from ecdm.data.candidates import NO_CAPTION, Candidate, Pool, caption_drawn, kept
+from ecdm.data.candidates import NO_CAPTION, Candidate, Pool, caption_drawn, kept, serving
 from ecdm.data.download import fetch, fetch_all
 from ecdm.data.paths import climbs_out
 from ecdm.data.rows import json_lines
+from ecdm.data.scenes import SPLITS
 
 CAPTIONS = "https://storage.googleapis.com/localized-narratives/annotations"
 IMAGES = "https://open-images-dataset.s3.amazonaws.com"
@@ -37,29 +38,35 @@ class _Narrative(BaseModel):
     caption: str
 
 
-def openimages_pools(path: Path, seed: int, download: bool) -> list[Pool]:
+def openimages_pools(
+    path: Path, seed: int, download: bool, splits: Collection[str] = SPLITS, key: str = "data"
+) -> list[Pool]:  # fmt: skip
     """The captioned images of Open Images, narratives of several people being captions of one image.
 
     An image's id is its rank, from 1 on, among the sorted image ids of all captions that are there. Of several
     captions the first is the one that inpainting asks for; seed and image id decide which it is.
     Of the train images those count whose files are there. With `download` all count: captions are fetched where
-    there are none, and of the images those that are drawn.
+    there are none, and of the images those that are drawn. What serves none of `splits` may be missing and is not read.
+    `key`: the section of params.yaml that names the folder.
     Raises: FileNotFoundError naming what is missing; ValueError naming a line of another form; as `fetch`.
     """
-    captions = {name: _captions(path, name, download) for name in FOLDERS}
-    missing = [] if download else [name for name in FOLDERS if not (path / name).is_dir()]
-    missing += [" or ".join(FILES[name]) for name in FOLDERS if not captions[name]]
+    folders = serving(FOLDERS, splits)
+    captions = {name: _captions(path, name, download) for name in folders}
+    missing = [] if download else [name for name in folders if not (path / name).is_dir()]
+    missing += [" or ".join(FILES[name]) for name in folders if not captions[name]]
     if missing:
         raise FileNotFoundError(
-            f"data.path: {path}: missing {', '.join(missing)}, expected Open Images; data.download: true fetches it"
+            f"{key}.path: {path}: missing {', '.join(missing)}, expected Open Images; {key}.download: true fetches it"
         )
-    ranks = {name: rank for rank, name in enumerate(sorted({*captions["validation"], *captions["train"]}), start=1)}
-    if not download:
+    ranks = {name: rank for rank, name in enumerate(sorted(set().union(*captions.values())), start=1)}
+    if "train" in folders and not download:
         there = {file.name for file in (path / "train").iterdir()}
         captions["train"] = {name: texts for name, texts in captions["train"].items() if f"{name}.jpg" in there}
-    for name in captions["validation"]:
-        captions["train"].pop(name, None)
-    return [_pool(path, name, captions[name], ranks, seed, download) for name in FOLDERS]
+    for name in captions.get("validation", ()):
+        captions.get("train", {}).pop(name, None)
+    bring = {name: partial(_bring, path / name, name) if download else None for name in folders}
+    offered = {name: _candidates(captions[name], ranks, seed) for name in folders}
+    return [Pool(path / name, own, offered[name], fetch=bring[name]) for name, own in folders.items()]
 
 
 def _captions(path: Path, name: str, download: bool) -> dict[str, list[str]]:
@@ -80,15 +87,12 @@ def _files(path: Path, name: str) -> list[Path]:
     return next((files for files in found if files), [])
 
 
-def _pool(
-    path: Path, name: str, captions: dict[str, list[str]], ranks: dict[str, int], seed: int, download: bool
-) -> Pool:
+def _candidates(captions: dict[str, list[str]], ranks: dict[str, int], seed: int) -> list[Candidate]:
     candidates = []
     for image, texts in sorted(captions.items()):
         drawn = caption_drawn(kept(texts), seed, image)
         candidates.append(Candidate(ranks[image], f"{image}.jpg", drawn, None if drawn else NO_CAPTION))
-    bring = partial(_bring, path / name, name) if download else None
-    return Pool(path / name, FOLDERS[name], candidates, fetch=bring)
+    return candidates
 
 
 def _bring(folder: Path, name: str, files: Sequence[str]) -> None:

@@ -8,13 +8,14 @@ train/ validation/ test/            the splits, each with files as above; or all
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
-from ecdm.data.candidates import NO_CAPTION, Candidate, Pool, kept
+from ecdm.data.candidates import NO_CAPTION, Candidate, Pool, kept, serving
 from ecdm.data.rows import csv_lines, json_lines
+from ecdm.data.scenes import SPLITS
 
 ENDINGS = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 COLUMNS = ("text", "caption", "captions")
@@ -34,42 +35,42 @@ class _Row(BaseModel):
     captions: str | list[str] | None = None
 
 
-def folder_pools(path: Path) -> list[Pool]:
+def folder_pools(path: Path, splits: Collection[str] = SPLITS, key: str = "data") -> list[Pool]:
     """The images of a folder with their captions in the order they are given; the first is what inpainting asks for.
 
     Rows about the same file are captions of one image; an image without a caption is offered with that flaw. Folders
     `train`, `validation` (or `val`) and `test` are the splits, and a split without one is drawn out of train's; without
     any of them all splits are drawn out of the one folder. An image's id is its rank, from 1 on, among the
-    sorted file names.
+    sorted file names. Folders that serve none of `splits` are not read. `key`: the section of params.yaml that names
+    the folder.
     Raises: FileNotFoundError without the folder; ValueError naming what is wrong in metadata, two sources of
     metadata, splits without a folder `train` and a folder without images.
     """
     if not path.is_dir():
-        raise FileNotFoundError(f"data.path: {path}: no such folder")
-    folders = _split_folders(path)
+        raise FileNotFoundError(f"{key}.path: {path}: no such folder")
+    folders = _split_folders(path, splits, key) or {"train": path}
     own: dict[str, tuple[str, ...]] = {split: (split,) for split in folders}
     own["train"] = tuple(split for split in ORDER if split not in folders or split == "train")
-    if not folders:
-        folders = {"train": path}
-    found = {split: _captions(folder) for split, folder in folders.items()}
+    own = serving(own, splits)
+    found = {split: _captions(folders[split], key) for split in ORDER if split in own}
     names = sorted((folders[split] / name).as_posix() for split in found for name in found[split])
     ranks = {name: rank for rank, name in enumerate(names, start=1)}
-    return [_pool(folders[split], own[split], found[split], ranks) for split in ORDER if split in folders]
+    return [_pool(folders[split], own[split], found[split], ranks) for split in found]
 
 
-def _split_folders(path: Path) -> dict[str, Path]:
+def _split_folders(path: Path, splits: Collection[str], key: str) -> dict[str, Path]:
     found = {}
     for split, names in NAMES.items():
         there = [path / name for name in names if (path / name).is_dir()]
         if len(there) > 1:
-            raise ValueError(f"data.path: {path}: found {' and '.join(names)}, expected one of them")
+            raise ValueError(f"{key}.path: {path}: found {' and '.join(names)}, expected one of them")
         if there:
             found[split] = there[0]
-    if found and "train" not in found:
-        raise ValueError(f"data.path: {path}: found {', '.join(sorted(found))}, expected train beside")
+    if found and "train" not in found and not found.keys() >= set(splits):
+        raise ValueError(f"{key}.path: {path}: found {', '.join(sorted(found))}, expected train beside")
     above = [name for name in METADATA if (path / name).exists()]
     if found and above:
-        raise ValueError(f"data.path: {path}: found {above[0]} beside the folders of splits, expected it in each")
+        raise ValueError(f"{key}.path: {path}: found {above[0]} beside the folders of splits, expected it in each")
     return found
 
 
@@ -81,7 +82,7 @@ def _pool(root: Path, splits: tuple[str, ...], captions: Captions, ranks: dict[s
     return Pool(root, splits, candidates)
 
 
-def _captions(folder: Path) -> Captions:
+def _captions(folder: Path, key: str) -> Captions:
     """Captions by file name below the folder, none for an image that has none."""
     metadata = [folder / name for name in METADATA if (folder / name).exists()]
     if len(metadata) > 1:
@@ -92,7 +93,7 @@ def _captions(folder: Path) -> Captions:
     texts = _rows(metadata[0]) if metadata else {name: _beside(file) for name, file in images.items()}
     found: Captions = {**dict.fromkeys(images, ()), **{name: kept(lines) for name, lines in texts.items()}}
     if not found:
-        raise ValueError(f"data.path: {folder}: found no image, expected files such as {', '.join(ENDINGS)}")
+        raise ValueError(f"{key}.path: {folder}: found no image, expected files such as {', '.join(ENDINGS)}")
     return found
 
 

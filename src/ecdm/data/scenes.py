@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ecdm.data.textures import BACKGROUNDS, FILLINGS
+from ecdm.data.textures import BACKGROUNDS, FILLINGS, Surface
+
+Colour = tuple[float, float, float]
 
 SPLITS = ("train", "validation", "test")
 SHAPES = ("circle", "square", "triangle", "cross", "diamond")
@@ -48,8 +51,7 @@ class Item:
     @property
     def phrase(self) -> str:
         """The words for it, as `a red striped circle`."""
-        article = "an" if self.colour[0] in "aeiou" else "a"
-        return f"{article} {self.colour} {self.texture} {self.shape}"
+        return with_article(f"{self.colour} {self.texture} {self.shape}")
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,61 @@ class Scene:
         return {"background": self.background, "tint": self.tint, "items": [asdict(i) for i in self.items]}
 
 
-def scene_rng(seed: int, split: str, index: int) -> np.random.Generator:
-    """The generator of one scene: no two (seed, split, index) share a stream.
+@dataclass(frozen=True)
+class Spot:
+    """Where an item comes to stand: `centre` and `radius` as an item has them, and the words for the place."""
+
+    centre: tuple[float, float]
+    radius: float
+    place: str
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What scenes are made of, each drawn with equal probability by its name; colours are RGB in [0, 1].
+
+    `key`: sets the random streams apart from those of other distributions. `second_tone`: of a filling, from the name
+    of its colour and its first tone. `counts`: probabilities of one, two and three items. `turn`: the largest angle of
+    an item, radians. `layout`: the spots of so many items, hindmost first. `captions`: of items, their places and the
+    words for the background.
+    """
+
+    key: tuple[int, ...]
+    colours: Mapping[str, Colour]
+    tints: Mapping[str, Colour]
+    backgrounds: Mapping[str, tuple[Surface, float]]
+    fillings: Mapping[str, Surface]
+    second_tone: Callable[[str, NDArray[np.float32]], NDArray[np.float32]]
+    counts: tuple[float, float, float]
+    turn: float
+    layout: Callable[[np.random.Generator, int], list[Spot]]
+    captions: Callable[[np.random.Generator, list[Item], list[str], str], tuple[str, ...]]
+
+
+def embedded() -> Distribution:
+    """The distribution that the bundled foundation was trained on."""
+    return Distribution(
+        key=(),
+        colours=COLOURS,
+        tints=TINTS,
+        backgrounds=BACKGROUNDS,
+        fillings=FILLINGS,
+        second_tone=_darker,
+        counts=(0.5, 0.3, 0.2),
+        turn=0.12,
+        layout=_layout,
+        captions=_captions,
+    )
+
+
+def scene_rng(seed: int, split: str, index: int, key: tuple[int, ...] = ()) -> np.random.Generator:
+    """The generator of one scene: no two (seed, split, index, key of a distribution) share a stream.
 
     Raises: ValueError for an unknown split.
     """
     if split not in SPLITS:
         raise ValueError(f"split: found {split!r}, expected one of {', '.join(SPLITS)}")
-    return np.random.default_rng(np.random.SeedSequence([seed, SPLITS.index(split), index]))
+    return np.random.default_rng(np.random.SeedSequence([seed, SPLITS.index(split), index, *key]))
 
 
 def _outline(shape: str) -> NDArray[np.float32]:
@@ -106,26 +155,32 @@ def _coverage(item: Item, size: int) -> NDArray[np.float32]:
     return np.asarray(canvas.astype(np.float32) / 255, np.float32)
 
 
-def _jittered(rng: np.random.Generator, colour: tuple[float, float, float], spread: float) -> NDArray[np.float32]:
+def _jittered(rng: np.random.Generator, colour: Colour, spread: float) -> NDArray[np.float32]:
     return np.clip(np.array(colour) + rng.uniform(-spread, spread, 3), 0.03, 0.97).astype(np.float32)
 
 
-def _fill(rng: np.random.Generator, item: Item, size: int, split: str) -> NDArray[np.float32]:
+def _darker(colour: str, first: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.array(SECOND_TONE[colour], np.float32) if colour in SECOND_TONE else first * 0.42
+
+
+def _fill(rng: np.random.Generator, item: Item, size: int, split: str, of: Distribution) -> NDArray[np.float32]:
     """The item's surface over the whole canvas, (size, size, 3)."""
-    first = _jittered(rng, COLOURS[item.colour], 0.03)
-    second = np.array(SECOND_TONE[item.colour], np.float32) if item.colour in SECOND_TONE else first * 0.42
-    share = np.clip(0.5 + 0.5 * FILLINGS[item.texture](rng, size, split), 0, 1)[..., None]
+    first = _jittered(rng, of.colours[item.colour], 0.03)
+    second = of.second_tone(item.colour, first)
+    share = np.clip(0.5 + 0.5 * of.fillings[item.texture](rng, size, split), 0, 1)[..., None]
     return first * share + second * (1 - share)
 
 
-def _background(rng: np.random.Generator, name: str, tint: str, size: int, split: str) -> NDArray[np.float32]:
-    surface, contrast = BACKGROUNDS[name]
+def _background(
+    rng: np.random.Generator, name: str, tint: str, size: int, split: str, of: Distribution
+) -> NDArray[np.float32]:  # fmt: skip
+    surface, contrast = of.backgrounds[name]
     tone = surface(rng, size, split)[..., None] * contrast * rng.uniform(0.8, 1.1)
-    return _jittered(rng, TINTS[tint], 0.05) * (1 + tone * 1.6)
+    return _jittered(rng, of.tints[tint], 0.05) * (1 + tone * 1.6)
 
 
-def _layout(rng: np.random.Generator, count: int) -> tuple[list[tuple[float, float]], list[str], float]:
-    """Centres, their names and the radius for `count` items."""
+def _layout(rng: np.random.Generator, count: int) -> list[Spot]:
+    """Spots of one radius, apart from each other."""
     if count == 1:
         spots = {"in the middle": (0.5, 0.5), "on the left": (0.36, 0.5), "on the right": (0.64, 0.5),
                  "at the top": (0.5, 0.36), "at the bottom": (0.5, 0.64)}  # fmt: skip
@@ -144,17 +199,23 @@ def _layout(rng: np.random.Generator, count: int) -> tuple[list[tuple[float, flo
     names = list(spots)
     chosen = sorted(rng.choice(len(names), count, replace=False))
     centres = [tuple(np.array(spots[names[i]]) + rng.uniform(-0.03, 0.03, 2)) for i in chosen]
-    return [(float(x), float(y)) for x, y in centres], [names[i] for i in chosen], float(radius)
+    return [Spot((float(x), float(y)), float(radius), names[i]) for (x, y), i in zip(centres, chosen, strict=True)]
+
+
+def with_article(words: str) -> str:
+    """The words after `a` or `an`."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def joined(parts: list[str]) -> str:
+    """The parts as an enumeration: `a, b and c`."""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
 def _captions(rng: np.random.Generator, items: list[Item], places: list[str], where: str) -> tuple[str, ...]:
     """Four captions that name every item, its place and the background, each in another form."""
     phrases = [item.phrase for item in items]
     placed = [f"{phrase} {place}" for phrase, place in zip(phrases, places, strict=True)]
-
-    def joined(parts: list[str]) -> str:
-        return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-
     forms = [
         f"{joined(placed)} on a {where} background",
         f"{joined(phrases)} on a {where} background",
@@ -167,32 +228,35 @@ def _captions(rng: np.random.Generator, items: list[Item], places: list[str], wh
     return tuple(forms[i] for i in rng.permutation(len(forms)))
 
 
-def draw_scene(seed: int, split: str, index: int, size: int, items: int | None = None) -> Scene:
+def draw_scene(
+    seed: int, split: str, index: int, size: int, items: int | None = None, distribution: Distribution | None = None
+) -> Scene:
     """Draw one scene: `items` shapes (1 to 3, drawn when None) before one background.
 
-    Returns a Scene whose image is (size, size, 3) uint8 and depends on the arguments alone.
+    Of the embedded distribution, if of no other. Returns a Scene whose image is (size, size, 3) uint8 and depends on
+    the arguments alone.
     Raises: ValueError for an unknown split.
     """
-    rng = scene_rng(seed, split, index)
-    count = items or int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))
-    centres, places, radius = _layout(rng, count)
+    of = distribution or embedded()
+    rng = scene_rng(seed, split, index, of.key)
+    spots = of.layout(rng, items or int(rng.choice([1, 2, 3], p=of.counts)))
     shown = [
         Item(
             shape=str(rng.choice(SHAPES)),
-            colour=str(rng.choice(list(COLOURS))),
-            texture=str(rng.choice(list(FILLINGS))),
-            centre=centre,
-            radius=radius,
-            angle=float(rng.uniform(-0.12, 0.12)),
+            colour=str(rng.choice(list(of.colours))),
+            texture=str(rng.choice(list(of.fillings))),
+            centre=spot.centre,
+            radius=spot.radius,
+            angle=float(rng.uniform(-of.turn, of.turn)),
         )
-        for centre in centres
+        for spot in spots
     ]
-    background, tint = str(rng.choice(list(BACKGROUNDS))), str(rng.choice(list(TINTS)))
+    background, tint = str(rng.choice(list(of.backgrounds))), str(rng.choice(list(of.tints)))
     big = size * SUPERSAMPLING
-    canvas = _background(rng, background, tint, big, split)
+    canvas = _background(rng, background, tint, big, split, of)
     for item in shown:
         alpha = _coverage(item, big)[..., None]
-        canvas = canvas * (1 - alpha) + _fill(rng, item, big, split) * alpha
+        canvas = canvas * (1 - alpha) + _fill(rng, item, big, split, of) * alpha
     small = cv2.resize(np.clip(canvas, 0, 1), (size, size), interpolation=cv2.INTER_AREA)
-    captions = _captions(rng, shown, places, f"{tint} {background}")
+    captions = of.captions(rng, shown, [spot.place for spot in spots], f"{tint} {background}")
     return Scene(np.round(small * 255).astype(np.uint8), captions, tuple(shown), background, tint)

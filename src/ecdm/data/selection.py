@@ -141,7 +141,7 @@ def write_splits(pools: Sequence[Pool], target: Target, seed: int, engine: Engin
             selection.fill(split, pool, rest)
     selection.check_share(sum(map(len, selection.images.values())))
     for split, images in selection.images.items():
-        write_split(target.folder, split, images)
+        write_split(target.folder, split, images, target.size)
     return selection
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import cv2
@@ -18,20 +18,20 @@ Surface = Callable[[np.random.Generator, int, str], Array]
 PHOTO_COLUMNS = {"train": (0, 256), "validation": (256, 384), "test": (384, 512)}
 
 
-def _grid(size: int) -> tuple[Array, Array]:
+def grid(size: int) -> tuple[Array, Array]:
     """Pixel-centre coordinates (y, x), each (size, size), in pixels."""
     axis = np.arange(size, dtype=np.float32) + 0.5
     y, x = np.meshgrid(axis, axis, indexing="ij")
     return y, x
 
 
-def _square_wave(phase: Array, softness: float) -> Array:
+def square_wave(phase: Array, softness: float) -> Array:
     """An antialiased square wave of period 1 in [-1, 1]; `softness` is a pixel's share of a period."""
     wave: Array = np.clip(np.sin(2 * np.pi * phase) / max(softness * np.pi, 1e-3), -1, 1)
     return wave
 
 
-def _smooth_noise(rng: np.random.Generator, size: int, cells: int) -> Array:
+def smooth_noise(rng: np.random.Generator, size: int, cells: int) -> Array:
     """Bicubic noise of `cells` knots a side, about unit amplitude."""
     knots = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32)
     step = max(size // cells, 1)
@@ -43,26 +43,26 @@ def _smooth_noise(rng: np.random.Generator, size: int, cells: int) -> Array:
 
 def stripes(rng: np.random.Generator, size: int, split: str) -> Array:
     """Bars at one of eight angles, period 1/14 to 1/8 of the side."""
-    y, x = _grid(size)
+    y, x = grid(size)
     angle = rng.integers(0, 8) * np.pi / 8
     period = size / rng.uniform(8, 14)
     phase = (x * np.cos(angle) + y * np.sin(angle)) / period + rng.uniform()
-    return _square_wave(phase.astype(np.float32), 1 / period)
+    return square_wave(phase.astype(np.float32), 1 / period)
 
 
 def checks(rng: np.random.Generator, size: int, split: str) -> Array:
     """A chessboard with 4 to 7 pairs of squares a side."""
-    y, x = _grid(size)
+    y, x = grid(size)
     period = size / rng.uniform(4, 7)
-    waves = [_square_wave(axis / period + np.float32(rng.uniform()), 1 / period) for axis in (y, x)]
+    waves = [square_wave(axis / period + np.float32(rng.uniform()), 1 / period) for axis in (y, x)]
     return waves[0] * waves[1]
 
 
 def wood(rng: np.random.Generator, size: int, split: str) -> Array:
     """Rings bent by slow noise, along one axis."""
-    y, x = _grid(size)
+    y, x = grid(size)
     along, across = (x, y) if rng.random() < 0.5 else (y, x)
-    bend = _smooth_noise(rng, size, 3) * 0.6
+    bend = smooth_noise(rng, size, 3) * 0.6
     phase = across / size * rng.uniform(7, 10) + bend + along / size * rng.uniform(-0.5, 0.5)
     rings: Array = np.sin(2 * np.pi * phase).astype(np.float32)
     return rings
@@ -70,12 +70,12 @@ def wood(rng: np.random.Generator, size: int, split: str) -> Array:
 
 def noise(rng: np.random.Generator, size: int, split: str) -> Array:
     """Grain of two scales."""
-    return 0.5 * _smooth_noise(rng, size, 12) + 0.35 * _smooth_noise(rng, size, 30)
+    return 0.5 * smooth_noise(rng, size, 12) + 0.35 * smooth_noise(rng, size, 30)
 
 
 def gradient(rng: np.random.Generator, size: int, split: str) -> Array:
     """A linear ramp in any direction."""
-    y, x = _grid(size)
+    y, x = grid(size)
     angle = rng.uniform(0, 2 * np.pi)
     ramp: Array = ((x - size / 2) * np.cos(angle) + (y - size / 2) * np.sin(angle)) / (size / 2)
     return ramp.astype(np.float32)
@@ -83,7 +83,7 @@ def gradient(rng: np.random.Generator, size: int, split: str) -> Array:
 
 def dots(rng: np.random.Generator, size: int, split: str) -> Array:
     """Round dots on a square lattice, 11 to 14 a side."""
-    y, x = _grid(size)
+    y, x = grid(size)
     pitch = size / rng.uniform(11, 14)
     offset = rng.uniform(size=2)
     cell_y, cell_x = (y / pitch + offset[0]) % 1 - 0.5, (x / pitch + offset[1]) % 1 - 0.5
@@ -107,12 +107,12 @@ def _photo(name: str) -> Array:
     return normal
 
 
-def photographed(name: str) -> Surface:
-    """A surface cut from scikit-image's photograph `name`, from the columns that belong to the split."""
+def photographed(name: str, columns: Mapping[str, tuple[int, int]] | None = PHOTO_COLUMNS) -> Surface:
+    """A surface cut from scikit-image's photograph `name`, out of the `columns` of the split; None for all columns."""
 
     def surface(rng: np.random.Generator, size: int, split: str) -> Array:
-        left, right = PHOTO_COLUMNS[split]
         image = _photo(name)
+        left, right = (0, image.shape[1]) if columns is None else columns[split]
         side = min(right - left, 128)
         x = int(rng.integers(left, right - side + 1))
         y = int(rng.integers(0, image.shape[0] - side + 1))

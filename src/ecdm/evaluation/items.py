@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ecdm.data.dataset import Batch, image_tensor
-from ecdm.data.scenes import Item, Scene, draw_scene
+from ecdm.data.objects import object_hole, object_scene
+from ecdm.data.scenes import Scene
 from ecdm.evaluation.audit import Audit, Values
 from ecdm.evaluation.generate import inpaint
 from ecdm.evaluation.jobs import Job
@@ -19,9 +19,6 @@ from ecdm.methods.base import generator_for
 from ecdm.models.classifier import AttributeClassifier, accuracy, labels
 from ecdm.models.denoiser import Denoiser
 from ecdm.numerics.samplers import make_scheduler, paste, sample, sample_noise
-
-# From indices of the test split that the test images do not reach.
-FIRST_SINGLE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class SingleItems:
 
     def single_scenes(self, count: int) -> list[Scene]:
         """Held-out scenes of one item."""
-        return [draw_scene(self.audit.seed, "test", FIRST_SINGLE + i, self.audit.size, items=1) for i in range(count)]
+        return [object_scene(self.audit.seed, index, self.audit.size) for index in range(count)]
 
     def judged(self, count: int, batch: int) -> tuple[dict[str, Values], list[Tensor]]:
         """Correctness of true scenes, of samples from captions and of fills, per image; and these pictures."""
@@ -70,7 +67,7 @@ class SingleItems:
         """The untuned branch's fills (n, 3, h, w) of holes that hide the whole item, pasted."""
         method = self.audit.untuned()
         images = torch.stack([image_tensor(scene.image) for scene in scenes])
-        masks = torch.stack([_hole(scene.items[0], self.audit.size) for scene in scenes])
+        masks = torch.stack([_hole(scene, self.audit.size) for scene in scenes])
         outputs = []
         for start in range(0, len(scenes), batch):
             rows = slice(start, min(start + batch, len(scenes)))
@@ -81,9 +78,7 @@ class SingleItems:
         return torch.cat(outputs)
 
 
-def _hole(item: Item, size: int) -> Tensor:
-    """A square hole (1, h, w) around an item, with a margin of a sixteenth of the side."""
-    reach = item.radius + 1 / 16
-    axis = (np.arange(size) + 0.5) / size
-    inside = [np.abs(axis - centre) <= reach for centre in (item.centre[1], item.centre[0])]
-    return torch.from_numpy(np.outer(*inside)).float()[None]
+def _hole(scene: Scene, size: int) -> Tensor:
+    """The hole (1, h, w) that hides the scene's one item."""
+    (item,) = scene.items
+    return torch.from_numpy(object_hole(item.centre, item.radius, size)).float()[None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ecdm.sections import Precision
+from ecdm.sections.base import Precision
 
 
 def default_device() -> torch.device:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from ecdm.config import PARAMS, Params, load_params, validated
-from ecdm.sections import Count, Positive, Section, Several, VariantName, distinct
+from ecdm.sections.base import Count, Positive, Section, Several, VariantName, distinct
 
 
 class Range(Section):
