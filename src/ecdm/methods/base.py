@@ -58,15 +58,20 @@ class LatentSampler:
         sigma = float(self.components.schedule.scales(t, masks.double())[1])
         return latent_mask(masks, self.components.factor, spared=sigma / 2)
 
+    def start(self, z0_known: Tensor, masks: Tensor, first: int, generators: Sequence[torch.Generator]) -> Tensor:
+        """The state (b, c, h/f, w/f) at the first level: the known latents noised to it, mean colour in the hole.
+
+        A few per cent of the signal are left there, and the network trusts what it sees of them: noise alone would tell
+        it that the hole has the colour of latent 0.
+        """
+        return q_sample(z0_known, first, sample_noise(z0_known.shape, generators, z0_known), self.components.schedule)
+
     def __call__(self, batch: Batch, generators: Sequence[torch.Generator], control: Control | None) -> Tensor:
         """Raw outputs (b, 3, h, w) in [0, 1]."""
         parts, settings = self.components, self.settings
         z0_known = self.known_latents(batch.images, batch.masks)
         scheduler = make_scheduler(settings.sampler, parts.scheduler.config)
-        # At the first level a few per cent of the signal are left, and the network trusts what it sees of them: noise
-        # alone would tell it that the hole has the colour of latent 0.
-        first = first_level(scheduler, settings.steps)
-        start = q_sample(z0_known, first, sample_noise(z0_known.shape, generators, z0_known), parts.schedule)
+        start = self.start(z0_known, batch.masks, first_level(scheduler, settings.steps), generators)
         denoise = Denoiser(parts, batch.captions, settings.guidance, settings.precision, control)
 
         def after_step(z: Tensor, reached: int) -> Tensor:
@@ -84,6 +89,19 @@ class LatentSampler:
             after_step=after_step,
         )
         return parts.decode(z)
+
+
+class NoiseSampler(LatentSampler):
+    """The same as published methods have it: the hole starts from noise alone and is the same at all levels."""
+
+    def hole(self, masks: Tensor, t: int) -> Tensor:
+        """The latent cells (b, 1, h/f, w/f) that touch the hole."""
+        return latent_mask(masks, self.components.factor)
+
+    def start(self, z0_known: Tensor, masks: Tensor, first: int, generators: Sequence[torch.Generator]) -> Tensor:
+        """Noise (b, c, h/f, w/f), with the known latents at the first level blended in."""
+        z, eps = (sample_noise(z0_known.shape, generators, z0_known) for _ in range(2))
+        return blend(z, z0_known, self.hole(masks, first), first, self.components.schedule, eps)
 
 
 @dataclass(frozen=True)

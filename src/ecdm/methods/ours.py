@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
 from ecdm.config import Generate
 from ecdm.data.dataset import Batch
 from ecdm.methods.base import ControlledMethod, LatentSampler
@@ -10,13 +15,26 @@ from ecdm.models.denoiser import Control, branch_control, edge_control
 from ecdm.models.foundation import Components
 
 
-def variant(name: str, components: Components, branch: Branch, settings: Generate) -> ControlledMethod:
+@dataclass(frozen=True)
+class VariantMethod(ControlledMethod):
+    """A variant of the ablation, by its branch."""
+
+    branch: Branch
+    native_size: int | None = None
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The networks it evaluates."""
+        return {"unet": self.sampler.components.unet, "controlnet": self.branch}
+
+
+def variant(name: str, components: Components, branch: Branch, settings: Generate) -> VariantMethod:
     """Any variant of the ablation: baseline, sail, acda, ours."""
 
     def control_of(batch: Batch) -> Control:
         return branch_control(components, branch, batch.images, batch.masks)
 
-    return ControlledMethod(name, LatentSampler(components, settings), control_of)
+    return VariantMethod(name, LatentSampler(components, settings), control_of, branch)
 
 
 def unet_alone(components: Components, settings: Generate) -> ControlledMethod:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -79,12 +81,10 @@ def _width(path: Path) -> int:
     return width
 
 
-def labels(items: list[Item]) -> dict[str, Tensor]:
-    """Class numbers (b,) per attribute."""
-    return {
-        name: torch.tensor([classes.index(getattr(item, name)) for item in items])
-        for name, classes in ATTRIBUTES.items()
-    }
+def labels(items: Sequence[Item | Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Class numbers (b,) per attribute, of items or of their descriptions."""
+    shown = [vars(item) if isinstance(item, Item) else item for item in items]
+    return {name: torch.tensor([classes.index(item[name]) for item in shown]) for name, classes in ATTRIBUTES.items()}
 
 
 def accuracy(logits: dict[str, Tensor], truth: dict[str, Tensor]) -> dict[str, Tensor]:

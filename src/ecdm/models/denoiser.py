@@ -13,7 +13,7 @@ from ecdm.models.foundation import Components
 from ecdm.models.precision import resolved
 from ecdm.models.split_unet import Residuals, SplitUNet
 from ecdm.numerics.samplers import guide
-from ecdm.sections import Precision
+from ecdm.sections.base import Precision
 
 # (z, t, text) for both guidance halves at once → what the branch adds.
 Control = Callable[[Tensor, Tensor, Tensor], Residuals]
@@ -23,7 +23,7 @@ class Denoiser:
     """`denoise(z, t)` of the samplers for one batch of captions: eps, float32, under guidance (Ho & Salimans 2022).
 
     `precision`: `bf16` runs UNet and branch under autocast, as does `auto` on a device that is good at it; the guidance
-    itself is float32 in any case.
+    itself is float32 in any case. `beside` (b, k, h, w): further channels that the UNet takes after z's.
     """
 
     def __init__(
@@ -33,8 +33,10 @@ class Denoiser:
         guidance: float,
         precision: Precision,
         control: Control | None = None,
+        beside: Tensor | None = None,
     ) -> None:
         self.split, self.control, self.guidance = SplitUNet(components.unet), control, guidance
+        self.beside = beside
         self.half = resolved(precision, components.device) == "bf16"
         self.halves = 1 if guidance == 1 else 2
         texts = list(captions) if guidance == 1 else [""] * len(captions) + list(captions)
@@ -46,6 +48,8 @@ class Denoiser:
         times = torch.full((len(doubled),), t, device=z.device)
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.half):
             residuals = self.control(doubled, times, self.text) if self.control else None
+            if self.beside is not None:
+                doubled = torch.cat([doubled, self.beside.repeat(self.halves, 1, 1, 1)], dim=1)
             eps, _ = self.split.decode(self.split.encode(doubled, times, self.text), residuals)
         eps = eps.float()
         if self.halves == 1:

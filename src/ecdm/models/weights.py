@@ -16,9 +16,11 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ecdm.config import Foundation, Weights
+from ecdm.config import Foundation, Networks, Weights
 from ecdm.data.files import fresh_folder
 from ecdm.models.foundation import PARTS, check_fit, load_network, quiet
+from ecdm.models.network_fit import check_parts
+from ecdm.models.networks import NETWORK_PARTS, fitted_by, read_parts
 from ecdm.models.outline import outline_part, weight_files, weights_name
 from ecdm.models.single_file import file_dtype, load_other, load_single_file
 
@@ -67,10 +69,29 @@ def write_pretrained(settings: Foundation, target: Path) -> None:
             component = "" if name in CONTROLNETS else name
             key, weights = f"foundation.pretrained.{entry}", getattr(settings.pretrained, entry)
             place = find(weights, part, component, settings.download, key)
-            labels[name] = f"{place.label}: {name}" if place.path.is_file() else place.label
-            with _labelled(place):
-                _bring(place, part, component, folder / name)
+            labels[name] = _label(place, name)
+            _bring(place, part, component, folder / name)
         check_fit({name: outline_part(folder / name, part) for name, part in PARTS.items()}, labels)
+
+
+def write_network(settings: Networks, name: str, foundation: Path, target: Path) -> None:
+    """Bring a published method's network of source `pretrained` into a folder, all or nothing; weights as above.
+
+    `foundation`: the folder of the one that Stable Diffusion inpainting's UNet has to fit.
+    Raises: as `read_pretrained`; ValueError for a single file in place of several components, and where components do
+    not fit each other or the foundation.
+    """
+    key, weights, labels = f"networks.pretrained.{name}", getattr(settings.pretrained, name), {}
+    with fresh_folder(target) as folder:
+        for role, (component, part) in NETWORK_PARTS[name].items():
+            place = find(weights, part, component, settings.download, key)
+            if place.path.is_file() and len(NETWORK_PARTS[name]) > 1:
+                wanted = f"expected a hub id or a folder of {', '.join(NETWORK_PARTS[name])}"
+                raise ValueError(f"{place.path}: found a single file ({key}.from), {wanted}")
+            labels[role] = _label(place, role)
+            _bring(place, part, component, folder / component)
+        parts, _ = read_parts(name, folder, outline_part)
+        check_parts(name, parts, labels, fitted_by(name, foundation))
 
 
 def find(weights: Weights, part: Any, component: str, download: bool, key: str) -> Place:
@@ -109,12 +130,12 @@ def _on_hub(weights: Weights, part: Any, component: str, download: bool, key: st
                 origin, revision=revision, allow_patterns=_patterns(part, component), local_files_only=not download
             )
     except (LocalEntryNotFoundError, HfHubHTTPError) as error:
-        cache = huggingface_hub.constants.HF_HUB_CACHE
+        cache, section = huggingface_hub.constants.HF_HUB_CACHE, key.partition(".")[0]
         if download:
             reason = " ".join(str(error).split()).partition(". ")[0]
             raise FileNotFoundError(f"{name}: cannot be fetched ({key}): {reason}") from error
         raise FileNotFoundError(
-            f"{name}: not in the cache {cache} ({key}), and no folder here; foundation.download: true fetches it"
+            f"{name}: not in the cache {cache} ({key}), and no folder here; {section}.download: true fetches it"
         ) from error
     folder = Path(snapshot) / component
     return Place(folder, f"{name}/{component}".rstrip("/"), hub=True)
@@ -177,26 +198,35 @@ def _file_recipe(path: Path) -> str:
     )
 
 
+def _label(place: Place, name: str) -> str:
+    return f"{place.label}: {name}" if place.path.is_file() else place.label
+
+
 def _bring(place: Place, part: Any, component: str, target: Path) -> None:
-    """Check a component and put it into a foundation folder."""
-    if place.path.is_file():
-        loaded = load_single_file(place.path, part, component, file_dtype(place.path))
-    elif issubclass(part, PreTrainedTokenizerBase):
-        shutil.copytree(place.path, target, ignore=_all_but_text)
-        return
-    elif not issubclass(part, torch.nn.Module):
-        loaded = load_other(place.path, part)
-    else:
-        outline_part(place.path, part)
-        target.mkdir()
-        index = place.path / f"{weights_name(part)}.index.json"
-        for path in (place.path / "config.json", *([index] if index.is_file() else [])):
-            shutil.copyfile(path, target / path.name)
-        for path in weight_files(place.path, part):
-            (_link if place.hub else shutil.copyfile)(path, target / path.name)
-        return
+    """Check a component and put it into a folder."""
+    with _labelled(place):
+        if place.path.is_file():
+            loaded = load_single_file(place.path, part, component, file_dtype(place.path))
+        elif issubclass(part, PreTrainedTokenizerBase):
+            shutil.copytree(place.path, target, ignore=_all_but_text, dirs_exist_ok=True)
+            return
+        elif issubclass(part, torch.nn.Module):
+            outline_part(place.path, part)
+            _bring_weights(place, part, target)
+            return
+        else:
+            loaded = load_other(place.path, part)
     with quiet():
         loaded.save_pretrained(target)
+
+
+def _bring_weights(place: Place, part: Any, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    index = place.path / f"{weights_name(part)}.index.json"
+    for path in (place.path / "config.json", *([index] if index.is_file() else [])):
+        shutil.copyfile(path, target / path.name)
+    for path in weight_files(place.path, part):
+        (_link if place.hub else shutil.copyfile)(path, target / path.name)
 
 
 def _all_but_text(folder: str, names: list[str]) -> set[str]:
