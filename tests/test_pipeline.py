@@ -14,7 +14,9 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "ecdm"
-STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+# The main line and the comparison beside it.
+FILES = [YAML(typ="safe").load((ROOT / name).read_text(encoding="utf-8")) for name in ("dvc.yaml", "compare/dvc.yaml")]
+STAGES: dict[str, Any] = {name: stage for file in FILES for name, stage in file["stages"].items()}
 NAMES = ("prepare", "masks", "canny", "foundation", "latents", "train", "generate", "evaluate", "report")
 
 
@@ -97,6 +99,9 @@ def test_params_are_those_that_the_stage_reads(name: str) -> None:
     read = read_params(script_of(STAGES[name]))
     # ecdm.stage reads them, for the stages that have torch.
     read |= {"threads", "deterministic", "tf32"} if uses_torch(script_of(STAGES[name])) else set()
+    # The settings of one run: of the matrix's method, or of the variant beside them.
+    if "compare.of" in read:
+        read = read - {"compare.of"} | {"compare.variant" if "own" in name else "compare.${item.method}"}
     assert all(covered(key, declared) for key in read), read
     unread = [entry for entry in declared if not any(k == entry or k.startswith(f"{entry}.") or
                                                      entry.startswith(f"{k}.") for k in read)]  # fmt: skip
@@ -117,7 +122,7 @@ def test_a_stage_reads_no_parameter_of_another_variant() -> None:
 
 def test_what_networks_run_in_several_processes_is_started_by_the_launcher() -> None:
     started = {name for name, stage in STAGES.items() if stage["cmd"].startswith("${launch} stages/")}
-    assert started == {"train", "generate"}
+    assert started == {"train", "generate", "compare", "compare_own"}
     assert YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))["launch"] == "python"
 
 

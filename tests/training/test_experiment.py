@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -16,53 +16,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from experiment_case import Killed, Live, start
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ecdm.config import VariantSettings, load_params
+from ecdm.config import load_params
 from ecdm.models.branch import Branch, load_branch
-from ecdm.models.variants import VARIANTS
 from ecdm.training import experiment, sources
-from ecdm.training.experiment import Paths, run_experiment
 
 Digests = Callable[[Path], dict[str, str]]
-
-
-class Killed(BaseException):
-    """Stands for a kill."""
-
-
-class Live:
-    """Keeps what a run reports; stops it when a step is reached."""
-
-    def __init__(self, kill_at: int = 10**9) -> None:
-        self.kill_at = kill_at
-        self.steps: list[int] = []
-        self.pictures: dict[int, NDArray[np.uint8]] = {}
-
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        if step >= self.kill_at:
-            raise Killed
-        self.steps.append(step)
-
-    def image(self, key: str, image: NDArray[np.uint8], step: int) -> None:
-        assert key == "validation"
-        self.pictures[step] = image
-
-
-def settings_of(variant: str) -> VariantSettings:
-    params, switches = load_params(), VARIANTS[variant]
-    sail, acda = params.sail if switches.sail else None, params.acda if switches.acda else None
-    return VariantSettings(name=switches.name, sail=sail, acda=acda)  # type: ignore[arg-type]
-
-
-def start(variant: str = "ours", live: Live | None = None, **changes: Any) -> Live:
-    """Run a variant in the working directory."""
-    told = live or Live()
-    train = load_params().train.model_copy(update=changes)
-    run_experiment(settings_of(variant), train, 0, Paths.of("scenes", variant, 0), told)
-    return told
 
 
 @pytest.fixture
@@ -111,7 +73,7 @@ def test_a_run_killed_by_the_system_goes_on_to_the_same_bytes(
     """SIGKILL on a process of its own, so that nothing in memory can help the one that goes on."""
     script = """
 import os, signal
-from test_experiment import Live, start
+from experiment_case import Live, start
 class Dies(Live):
     def metrics(self, values, step):
         if step == 5:
@@ -119,7 +81,7 @@ class Dies(Live):
 start(live=Dies())
 """
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{script}"],
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n{script}"],
         capture_output=True,
         text=True,
         check=False,
@@ -198,33 +160,39 @@ def _scheduler(root: Path) -> None:
     path.write_text(path.read_text().replace("0.012", "0.013"))
 
 
+def killed_in_step_3(**changes: Any) -> list[int]:
+    """Steps that a run reports until it is killed: [1] from the start, none from the checkpoint of step 2."""
+    live = Live(kill_at=3)
+    with pytest.raises(Killed):
+        start(live=live, validate_every=100, **changes)
+    return live.steps
+
+
+def test_a_checkpoint_of_the_same_inputs_is_taken(tree: Path) -> None:
+    assert (killed_in_step_3(), killed_in_step_3()) == ([1], [])
+
+
 @pytest.mark.parametrize("change", [_edges, _latents, _captions, _foundation, _scheduler])
 def test_a_checkpoint_of_other_files_is_ignored(tree: Path, change: Callable[[Path], None]) -> None:
-    with pytest.raises(Killed):
-        start(live=Live(kill_at=5))
+    killed_in_step_3()
     change(tree)
-    assert start().steps == [1, 3, 5]
+    assert killed_in_step_3() == [1]
 
 
 @pytest.mark.parametrize("changes", [{"lr": 2e-3}, {"text_dropout": 0.5}, {"steps": 6}])
 def test_a_checkpoint_of_other_settings_is_ignored(tree: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(Killed):
-        start(live=Live(kill_at=5))
-    assert start(**changes).steps[0] == 1
+    killed_in_step_3()
+    assert killed_in_step_3(**changes) == [1]
 
 
 def test_a_checkpoint_of_other_code_is_ignored(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Killed):
-        start(live=Live(kill_at=5))
+    killed_in_step_3()
     package = Path(shutil.copytree(sources.PACKAGE, tree / "package"))
     monkeypatch.setattr(sources, "PACKAGE", package)
-    resumed = Live(kill_at=5)
-    with pytest.raises(Killed):
-        start(live=resumed)
-    assert resumed.steps == []
+    assert killed_in_step_3() == []
     with (package / "numerics" / "sail.py").open("a") as file:
         file.write("# another version\n")
-    assert start().steps == [1, 3, 5]
+    assert killed_in_step_3() == [1]
 
 
 @pytest.mark.parametrize("variant", ["baseline", "acda"])

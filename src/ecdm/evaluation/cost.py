@@ -8,7 +8,7 @@ shapes alone: no time, no hardware, no values of weights or pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,8 +19,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ecdm.config import Generate
 from ecdm.data.dataset import Batch
+from ecdm.evaluation.generate import inpaint
+from ecdm.evaluation.jobs import Job
 from ecdm.methods.base import Method, generator_for
 from ecdm.methods.ours import variant
+from ecdm.methods.registry import Rival
 from ecdm.models.branch import Branch
 from ecdm.models.foundation import NETWORKS, Components
 
@@ -74,6 +77,28 @@ def sampling_cost(make: Make, settings: Generate, components: Components, branch
     return Sampling(steps, unet, control, once + steps * per_step, per_step, once)
 
 
+def facts(method: Rival, job: Job, seed: int) -> dict[str, Any]:
+    """What a published method takes for one image, the job's first, counted while it is made: evaluations, operations.
+
+    Where a method's work hangs on the image (CoPaint's backtracking), the counts are this image's.
+    """
+    part = job.batches(1)[0]
+    with ExitStack() as stack:
+        seen = {name: stack.enter_context(_samples_through(_first(net))) for name, net in method.networks.items()}
+        flops = count_flops(lambda: inpaint(method, part, seed, job))
+    sizes = {"native_size": method.native_size, "image_size": part.images.shape[-1]}
+    evaluations = {name: sum(counts) for name, counts in seen.items()}
+    return {"method": method.name, **sizes, "evaluations": evaluations, "flops": flops}
+
+
+def _first(network: nn.Module) -> nn.Module:
+    """The layer that every sample passes, also where encoder and decoder of a network are called one by one."""
+    for name in ("conv_in", "vision_model"):
+        if hasattr(network, name):
+            return getattr(network, name)
+    return network
+
+
 def parameters(module: nn.Module) -> int:
     """How many weights a module has."""
     return sum(parameter.numel() for parameter in module.parameters())
@@ -107,10 +132,10 @@ def _samples_through(module: nn.Module) -> Iterator[list[int]]:
     """Collect the batch size of every call: an evaluation is one sample through the network."""
     seen: list[int] = []
 
-    def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(len(inputs[0]))
+    def note(_: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> None:
+        seen.append(len(next(value for value in (*inputs, *named.values()) if isinstance(value, Tensor))))
 
-    handle = module.register_forward_pre_hook(note)
+    handle = module.register_forward_pre_hook(note, with_kwargs=True)
     try:
         yield seen
     finally:

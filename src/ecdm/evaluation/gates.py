@@ -12,7 +12,7 @@ from ecdm.data.scores import LOWER_IS_BETTER
 from ecdm.models.classifier import ATTRIBUTES
 from ecdm.numerics.statistics import Interval, bootstrap, paired_bootstrap
 
-SPECTRAL_SHARE, VAE_PSNR, FREQUENCY_RATIO = 0.5, 27.0, 0.1
+SPECTRAL_SHARE, VAE_PSNR, FREQUENCY_RATIO, RETRIEVAL = 0.5, 27.0, 0.1, 0.5
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,20 @@ class Judge:
         own, other = ([percent * value for value in found[name]] for name in ("own", "other"))
         cost = self.above(other, own, "rise of L_simple under another image's tokens, percent of its mean")
         return {f"{run}.frequency_ratio": size, f"{run}.wrong_tokens": cost}
+
+    def networks(self, found: Mapping[str, Any]) -> dict[str, Gate]:
+        """The published methods' networks follow the captions, and the one without text knows scenes from noise."""
+        gates: dict[str, Gate] = {}
+        shown = found["attributes"]
+        for name in (name for name in shown if name != "true"):
+            gates |= self.attributes(name, shown[name], shown["true"])
+        if "retrieval" in found:
+            note = "CLIP's nearest of 64 distinct captions is the image's own, held-out scenes"
+            gates["clip.retrieval"] = self.at_least(found["retrieval"], RETRIEVAL, note)
+        if "denoising" in found:
+            note = "gain of the pixel network over the best linear guess, L_simple, held-out scenes"
+            gates["pixel.denoising"] = self.above(found["denoising"]["linear"], found["denoising"]["network"], note)
+        return gates
 
 
 def as_json(gates: Mapping[str, Gate]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def generate(method: Method, work: Sequence[Job], folder: Path, seed: int, batch
 
 
 def _write_manifest(target: Path, method: Method, job: Job, parts: MaskedFolder) -> None:
-    rows = [{"id": i.id, "file": png_name(i.id), "caption": i.captions[0]} for i in parts.samples.images]
+    rows = [{"id": i.id, "file": png_name(i.id), "caption": i.captions[0]} for i in parts.images]
     manifest = {"method": method.name, "dataset": job.dataset, "bucket": job.bucket, "images": rows}
     target.mkdir(parents=True, exist_ok=True)
     (target / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ecdm.data.dataset import MaskedFolder
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is inpainted: a split of a COCO-captions folder under one bucket of its masks."""
+    """What is inpainted: a split of a COCO-captions folder, or its first `limit` images, under one bucket of masks."""
 
     dataset: str
     bucket: str
@@ -19,10 +20,12 @@ class Job:
     masks: Path
     edges: Path | None = None
     split: str = "test"
+    limit: int | None = None
 
     def batches(self, batch: int) -> MaskedFolder:
         """Its images, masks and captions, read batch by batch."""
-        return MaskedFolder(self.data, self.masks, self.bucket, batch, split=self.split, edges=self.edges)
+        given: dict[str, Any] = {"split": self.split, "edges": self.edges, "limit": self.limit}
+        return MaskedFolder(self.data, self.masks, self.bucket, batch, **given)
 
 
 def jobs(datasets: Sequence[str], buckets: Sequence[str], data: Path, masks: Path) -> list[Job]:

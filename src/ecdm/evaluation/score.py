@@ -18,6 +18,8 @@ from ecdm.numerics import metrics
 
 Row = tuple[str, str, int, int, str, str, int, float]
 Net = Callable[[Tensor, Tensor], Tensor]
+# (job, batch, outputs (b, 3, h, w) in [0, 1]) → further metrics (b,) by name.
+Further = Callable[[Job, Batch, Tensor], dict[str, Tensor]]
 
 
 def measure(output: Tensor, batch: Batch, perceptual: str, net: Net) -> dict[str, Tensor]:
@@ -34,7 +36,14 @@ def measure(output: Tensor, batch: Batch, perceptual: str, net: Net) -> dict[str
 
 
 def score(
-    variant: str, seed: int, folder: Path, work: Sequence[Job], batch: int, perceptual: str, net: Net
+    variant: str,
+    seed: int,
+    folder: Path,
+    work: Sequence[Job],
+    batch: int,
+    perceptual: str,
+    net: Net,
+    further: Further | None = None,
 ) -> Iterator[Row]:
     """Rows for the PNGs that `generate` wrote to `folder`.
 
@@ -44,14 +53,23 @@ def score(
         for part in job.batches(batch):
             for pasted, kind in enumerate(("raw", "pasted")):
                 paths = [folder / job.dataset / job.bucket / kind / png_name(i) for i in part.ids]
-                yield from rows(variant, seed, job, part, pasted, _images(paths), perceptual, net)
+                output = _images(paths)
+                yield from rows(variant, seed, job, part, pasted, output, perceptual, net)
+                if further is not None:
+                    yield from _as_rows(variant, seed, job, part, pasted, further(job, part, output))
 
 
 def rows(
     variant: str, seed: int, job: Job, part: Batch, pasted: int, output: Tensor, perceptual: str, net: Net
 ) -> Iterator[Row]:
     """Rows for outputs at hand."""
-    for metric, values in measure(output, part, perceptual, net).items():
+    return _as_rows(variant, seed, job, part, pasted, measure(output, part, perceptual, net))
+
+
+def _as_rows(
+    variant: str, seed: int, job: Job, part: Batch, pasted: int, found: dict[str, Tensor]
+) -> Iterator[Row]:  # fmt: skip
+    for metric, values in found.items():
         for number, value in zip(part.ids, values.tolist(), strict=True):
             yield job.dataset, variant, seed, number, job.bucket, metric, pasted, value
 

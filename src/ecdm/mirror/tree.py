@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ecdm.data.coco import load_image
 from ecdm.lineage import Cell, commit_tags, entry_key, entry_params, matrix_cell, origin, place, settings
+from ecdm.mirror.compared import compared, fill_compared
 from ecdm.mirror.contents import (
     BUILD,
     CI_LOW,
@@ -197,6 +198,8 @@ class Tree:
             self._show_grids(tracker, cell, 0)
         elif name == "reference":
             tracker.summary(dict(self._reference_means()))
+        elif method := compared(entry):
+            fill_compared(tracker, method, self.root, self.records.get(name))
         tracker.files(files, tables)
         above = cell.variant if cell else self.parent
         note = {NOTE: stage_note(name, entry, self.made, self.links, above)}

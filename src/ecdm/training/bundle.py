@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from functools import cached_property
@@ -11,35 +9,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from ecdm.config import Canny, Pretrain
 from ecdm.config import Fit as FitParams
 from ecdm.data.files import fresh_folder
-from ecdm.data.scenes import Scene
 from ecdm.models.classifier import AttributeClassifier
 from ecdm.models.foundation import PARTS, embed, load_network
 from ecdm.models.outline import check_foundation
-from ecdm.models.precision import default_device, resolved
 from ecdm.models.tiny import tiny_scheduler, tiny_text_encoder, train_tokenizer
+from ecdm.training.fitting import Report, fit_here
+from ecdm.training.kept import KEY, keep, key_of, save_part
 from ecdm.training.pretrain import (
-    Fit,
-    Report,
     draw_scenes,
     edge_hints,
     encode,
     hole_hints,
-    to_pixels,
     train_branch,
     train_classifier,
     train_unet,
     train_vae,
 )
+from ecdm.training.scene_set import SceneSet, token_ids
 from ecdm.training.sources import sources_digest
 
-KEY = "key.json"
-SOURCES = ("data", "models", "numerics", "training/bundle.py", "training/pretrain.py")
+# Of this package's own folder: what a training of components runs through.
+TRAINING = ("training/fitting.py", "training/kept.py", "training/pretrain.py", "training/scene_set.py")
+SOURCES = ("data", "models", "numerics", "training/bundle.py", *TRAINING)
 
 
 class Bundle:
@@ -53,31 +50,18 @@ class Bundle:
         self.settings, self.canny, self.size = settings, canny, size
         self.workers, self.work, self.report = workers, work, report
         self.code = sources_digest(SOURCES)
-
-    @cached_property
-    def scenes(self) -> list[Scene]:
-        """The scenes that everything but the classifier is trained on."""
-        return draw_scenes(self.settings.seed, self.settings.scenes, self.size, self.workers)
-
-    @cached_property
-    def pixels(self) -> Tensor:
-        """Their images (n, 3, size, size) uint8."""
-        return to_pixels(self.scenes)
+        # What everything but the classifier is trained on.
+        self.data = SceneSet(settings.seed, settings.scenes, size, workers)
 
     @cached_property
     def latents(self) -> Tensor:
-        """Their scaled mean latents."""
-        return encode(self.vae, self.pixels)
-
-    @cached_property
-    def captions(self) -> list[str]:
-        """Their captions, the same number each, one after the other."""
-        return [caption for scene in self.scenes for caption in scene.captions]
+        """The scenes' scaled mean latents."""
+        return encode(self.vae, self.data.pixels)
 
     @cached_property
     def tokenizer(self) -> CLIPTokenizer:
         """The tokenizer part."""
-        self._part("tokenizer", None, [], lambda: train_tokenizer(self.captions))
+        self._part("tokenizer", None, [], lambda: train_tokenizer(self.data.captions))
         return CLIPTokenizer.from_pretrained(self.work / "tokenizer")
 
     @cached_property
@@ -88,7 +72,7 @@ class Bundle:
 
     def _train_vae(self) -> Any:
         s = self.settings
-        return train_vae(self.pixels, self._fit(s.vae), s.vae.crop, s.seed, self.report, s.width)
+        return train_vae(self.data.pixels, fit_here(s.vae, s.precision), s.vae.crop, s.seed, self.report, s.width)
 
     @cached_property
     def unet(self) -> Any:
@@ -100,33 +84,26 @@ class Bundle:
     def _train_unet(self) -> Any:
         torch.manual_seed(self.settings.seed)  # weight initialisation reads the global generator
         text_encoder = tiny_text_encoder(self.tokenizer, self.settings.width)
-        tokens = self._tokens(self.captions).view(len(self.scenes), -1, self.tokenizer.model_max_length)
-        empty = self._tokens([""])[0]
-        fit, seed = self._fit(self.settings.unet), self.settings.seed
+        tokens, empty = self.data.tokens(self.tokenizer), token_ids(self.tokenizer, [""])[0]
+        fit, seed = fit_here(self.settings.unet, self.settings.precision), self.settings.seed
         unet = train_unet(self.latents, tokens, empty, text_encoder, fit, seed, self.report)
-        _save(text_encoder, self.work / "text_encoder")
+        save_part(text_encoder, self.work / "text_encoder")
         return unet
-
-    def _tokens(self, texts: list[str]) -> Tensor:
-        options: dict[str, Any] = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
-        return self.tokenizer(texts, max_length=self.tokenizer.model_max_length, **options).input_ids
 
     @cached_property
     def _text(self) -> tuple[Tensor, Tensor]:
         """Embeddings of all captions (n, k, length, width) and of the empty one (length, width)."""
-        encoder = _frozen("text_encoder", self.work)
+        encoder, captions = _frozen("text_encoder", self.work), self.data.captions
         with torch.no_grad():
-            parts = [
-                embed(self.tokenizer, encoder, self.captions[i : i + 512]) for i in range(0, len(self.captions), 512)
-            ]
+            parts = [embed(self.tokenizer, encoder, captions[i : i + 512]) for i in range(0, len(captions), 512)]
             empty = embed(self.tokenizer, encoder, [""])[0]
-        return torch.cat(parts).unflatten(0, (len(self.scenes), -1)), empty
+        return torch.cat(parts).unflatten(0, (len(self.data.scenes), -1)), empty
 
     def _branch(self, name: str, fit: FitParams, hints: Callable[[], Any]) -> None:
         def train() -> Any:
             text, empty = self._text
-            unet, seed = self.unet, self.settings.seed
-            return train_branch(name, hints(), unet, self.latents, text, empty, self._fit(fit), seed, self.report)
+            unet, seed, settings = self.unet, self.settings.seed, fit_here(fit, self.settings.precision)
+            return train_branch(name, hints(), unet, self.latents, text, empty, settings, seed, self.report)
 
         self._part(name, fit, ["unet"], train)
 
@@ -135,8 +112,9 @@ class Bundle:
         s = self.settings
         torch.use_deterministic_algorithms(True)
         self.unet  # noqa: B018
-        self._branch("controlnet_canny", s.teacher, lambda: edge_hints(self.pixels, self.canny.low, self.canny.high))
-        self._branch("controlnet_inpaint", s.inpaint, lambda: hole_hints(self.pixels, s.seed))
+        low, high = self.canny.low, self.canny.high
+        self._branch("controlnet_canny", s.teacher, lambda: edge_hints(self.data.pixels, low, high))
+        self._branch("controlnet_inpaint", s.inpaint, lambda: hole_hints(self.data.pixels, s.seed))
         self._part("classifier", s.classifier, [], self._train_classifier)
         self._part("scheduler", None, [], tiny_scheduler)
         return self.work
@@ -144,27 +122,20 @@ class Bundle:
     def _train_classifier(self) -> AttributeClassifier:
         s = self.settings
         scenes = draw_scenes(s.seed + 1, s.scenes // 2, self.size, self.workers, items=1)
-        return train_classifier(scenes, self._fit(s.classifier), s.seed, self.report)
-
-    def _fit(self, fit: FitParams) -> Fit:
-        device = default_device()
-        return Fit(fit.steps, fit.batch, fit.lr, resolved(self.settings.precision, device), device)
+        return train_classifier(scenes, fit_here(s.classifier, s.precision), s.seed, self.report)
 
     def _part(self, name: str, fit: FitParams | None, before: list[str], train: Callable[[], Any]) -> None:
         """Train and save one component unless the same settings and code have made it already."""
-        s, folder = self.settings, self.work / name
+        s = self.settings
         known: dict[str, Any] = {"seed": s.seed, "scenes": s.scenes, "precision": s.precision, "size": self.size}
         known |= {"width": s.width}
         known |= {
             "fit": fit.model_dump() if fit else None,
-            "before": [_key(self.work / part) for part in before],
+            "before": [key_of(self.work / part) for part in before],
         }
         known |= {"code": self.code, "threads": torch.get_num_threads()}
         known |= {"canny": self.canny.model_dump()} if name == "controlnet_canny" else {}
-        key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-        if _key(folder) != key:
-            _save(train(), folder)
-            (folder / KEY).write_text(json.dumps({"key": key}), encoding="utf-8")
+        keep(self.work / name, known, train)
 
 
 def copy_foundation(source: Path, target: Path) -> None:
@@ -178,21 +149,6 @@ def copy_foundation(source: Path, target: Path) -> None:
     with fresh_folder(target) as folder:
         for name in (*PARTS, "classifier"):
             shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns(KEY))
-
-
-def _key(folder: Path) -> str:
-    path = folder / KEY
-    return str(json.loads(path.read_text(encoding="utf-8"))["key"]) if path.is_file() else ""
-
-
-def _save(part: Any, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    if isinstance(part, nn.Module):
-        part.half()
-    if isinstance(part, AttributeClassifier):
-        part.save(folder)
-    else:
-        part.save_pretrained(folder)
 
 
 def _frozen(name: str, work: Path) -> Any:

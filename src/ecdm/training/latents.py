@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,37 +15,7 @@ from ecdm.data.dataset import CaptionedFolder
 from ecdm.data.engine import Engine
 from ecdm.models.foundation import encode, load_part
 from ecdm.models.precision import default_device
-
-
-@dataclass(frozen=True)
-class TorchState:
-    """What torch's results hang on beside their inputs, to be the same in every process."""
-
-    threads: int
-    deterministic: bool
-    benchmark: bool
-    precision: str
-    tf32: bool
-
-    @classmethod
-    def current(cls) -> TorchState:
-        """As it is set in this process."""
-        return cls(
-            torch.get_num_threads(),
-            torch.are_deterministic_algorithms_enabled(),
-            torch.backends.cudnn.benchmark,
-            torch.get_float32_matmul_precision(),
-            torch.backends.cudnn.allow_tf32,
-        )
-
-    def apply(self) -> None:
-        """Set this process so."""
-        torch.set_num_threads(self.threads)
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else CUDA refuses to be deterministic
-        torch.use_deterministic_algorithms(self.deterministic)
-        torch.backends.cudnn.benchmark = self.benchmark
-        torch.set_float32_matmul_precision(self.precision)
-        torch.backends.cudnn.allow_tf32 = self.tf32
+from ecdm.stage import TorchState
 
 
 def write_moments(data: Path, split: str, foundation: Path, path: Path, batch: int, engine: Engine) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers.optimization import get_cosine_schedule_with_warmup
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,25 +18,12 @@ from ecdm.models.classifier import AttributeClassifier, labels
 from ecdm.models.split_unet import Residuals, SplitUNet
 from ecdm.models.tiny import TEXT_WIDTH, tiny_controlnet, tiny_scheduler, tiny_unet, tiny_vae
 from ecdm.numerics.canny import canny
-from ecdm.numerics.diffusion import Schedule, q_sample, simple_loss, simple_loss_per_sample
+from ecdm.numerics.diffusion import q_sample, simple_loss
 from ecdm.numerics.masks import draw_training, mask_rng, masked_image
+from ecdm.training.fitting import Fit, Report, balanced_loss, draw_noise, fit, pick, schedule_of
 
 # Learning-rate factor of a branch's new layers: at 1 they had hardly moved after 1,500 steps.
 FRESH_LAYERS = 5.0
-
-CPU = torch.device("cpu")
-Report = Callable[[str, int, dict[str, float]], None]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How long and how fast one component is trained, and where; `precision` is `no` or `bf16`."""
-
-    steps: int
-    batch: int
-    lr: float
-    precision: str = "no"
-    device: torch.device = CPU
 
 
 def draw_scenes(seed: int, count: int, size: int, workers: int, items: int | None = None) -> list[Scene]:
@@ -56,40 +40,6 @@ def to_pixels(scenes: Sequence[Scene]) -> Tensor:
 def to_signed(pixels: Tensor) -> Tensor:
     """uint8 → float in [−1, 1]."""
     return pixels.float() / 127.5 - 1
-
-
-def fit(
-    name: str,
-    groups: Sequence[tuple[Iterable[nn.Parameter], float]],
-    loss_of: Callable[[torch.Generator], dict[str, Tensor]],
-    settings: Fit,
-    seed: int,
-    report: Report,
-) -> None:
-    """Minimise the entry `loss` of what `loss_of` returns; leaves the moving average in the parameters.
-
-    AdamW, 5 % warm-up, cosine decay, gradients clipped to norm 1; one generator, seeded here, makes all draws.
-    `groups` pairs parameters with a factor on the learning rate.
-    """
-    parts: list[dict[str, Any]] = [
-        {"params": list(parameters), "lr": settings.lr * factor} for parameters, factor in groups
-    ]
-    trained = [parameter for part in parts for parameter in part["params"]]
-    optimiser = torch.optim.AdamW(parts, weight_decay=1e-4, fused=True)
-    schedule = get_cosine_schedule_with_warmup(optimiser, settings.steps // 20 + 1, settings.steps)
-    average = EMAModel(trained, decay=0.999, use_ema_warmup=True, power=2 / 3)
-    generator = torch.Generator().manual_seed(seed)
-    for step in range(settings.steps):
-        with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            terms = loss_of(generator)
-        optimiser.zero_grad(set_to_none=True)
-        terms["loss"].backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimiser.step()
-        schedule.step()
-        average.step(trained)
-        report(name, step, {key: value.item() for key, value in terms.items()})
-    average.copy_to(trained)
 
 
 def train_vae(pixels: Tensor, settings: Fit, crop: int, seed: int, report: Report, width: int = 1) -> Any:
@@ -120,11 +70,15 @@ def train_vae(pixels: Tensor, settings: Fit, crop: int, seed: int, report: Repor
 
 
 @torch.no_grad()
-def encode(vae: Any, pixels: Tensor, scale: float | None = None, batch: int = 64) -> Tensor:
-    """Mean latents (n, c, h/8, w/8) of uint8 images, times the scaling factor."""
+def encode(
+    vae: Any, pixels: Tensor, scale: float | None = None, batch: int = 64, holes: Tensor | None = None
+) -> Tensor:
+    """Mean latents (n, c, h/8, w/8) of uint8 images, times the scaling factor; 0 stands in `holes` (n, 1, h, w)."""
     factor = vae.config.scaling_factor if scale is None else scale
-    signed = (to_signed(part).to(vae.device) for part in pixels.split(batch))
-    return torch.cat([(vae.encode(part).latent_dist.mean * factor).cpu() for part in signed])
+    signed: Iterable[Tensor] = (to_signed(part) for part in pixels.split(batch))
+    if holes is not None:
+        signed = map(masked_image, signed, holes.split(batch))
+    return torch.cat([(vae.encode(part.to(vae.device)).latent_dist.mean * factor).cpu() for part in signed])
 
 
 def train_unet(
@@ -142,12 +96,13 @@ def train_unet(
     classifier-free guidance.
     """
     torch.manual_seed(seed)
-    unet, schedule = tiny_unet(text_encoder.config.hidden_size // TEXT_WIDTH).to(settings.device), _schedule()
+    unet = tiny_unet(text_encoder.config.hidden_size // TEXT_WIDTH).to(settings.device)
+    schedule = schedule_of(tiny_scheduler())
     text_encoder.to(settings.device)
 
     def loss_of(generator: torch.Generator) -> dict[str, Tensor]:
-        z0, ids = _pick(latents, tokens, empty, settings.batch, 0.1, generator)[1:]
-        z0, ids, t, eps = (x.to(settings.device) for x in (z0, ids, *_noise(z0, schedule, generator)))
+        z0, ids = pick(latents, tokens, empty, settings.batch, 0.1, generator)[1:]
+        z0, ids, t, eps = (x.to(settings.device) for x in (z0, ids, *draw_noise(z0, schedule, generator)))
         prediction = unet(q_sample(z0, t, eps, schedule), t, text_encoder(ids)[0]).sample
         return {"loss": simple_loss(eps, prediction.float())}
 
@@ -169,29 +124,23 @@ def train_branch(
 ) -> Any:
     """Train a ControlNet on the frozen UNet; `hint_of` maps image numbers (b,) to hints (b, 3, h, w).
 
-    `text` holds embeddings (n, k, length, width); 30 % of them are dropped, so that the hint has to be used. Eq. 5
-    weighted by noise over signal, which gives all t about the same share: unweighted, the small t, where a hint tells
-    little, drown the large ones, where structure is decided.
+    `text` holds embeddings (n, k, length, width); 30 % of them are dropped, so that the hint has to be used. The loss
+    is balanced: unweighted, the small t, where a hint tells little, drown the large ones, where structure is decided.
     """
     torch.manual_seed(seed)
-    branch, schedule, split = (
-        tiny_controlnet(unet).to(settings.device),
-        _schedule(),
-        SplitUNet(unet.to(settings.device)),
-    )
+    branch, schedule = tiny_controlnet(unet).to(settings.device), schedule_of(tiny_scheduler())
+    split = SplitUNet(unet.to(settings.device))
 
     def loss_of(generator: torch.Generator) -> dict[str, Tensor]:
-        rows, z0, words = _pick(latents, text, empty, settings.batch, 0.3, generator)
-        drawn = (z0, words, *_noise(z0, schedule, generator), hint_of(rows, generator))
+        rows, z0, words = pick(latents, text, empty, settings.batch, 0.3, generator)
+        drawn = (z0, words, *draw_noise(z0, schedule, generator), hint_of(rows, generator))
         z0, words, t, eps, hint = (x.to(settings.device) for x in drawn)
         z = q_sample(z0, t, eps, schedule)
         with torch.no_grad():
             encoded = split.encode(z, t, words)
         down, middle = branch(z, t, words, hint, return_dict=False)
         prediction, _ = split.decode(encoded, Residuals(tuple(down), middle))
-        signal, noise = schedule.scales(t, z0)
-        per_sample = simple_loss_per_sample(eps, prediction.float())
-        return {"loss": ((noise / signal).flatten() * per_sample).mean()}
+        return {"loss": balanced_loss(eps, prediction.float(), t, schedule)}
 
     fit(name, _branch_groups(branch), loss_of, settings, seed, report)
     unet.cpu()
@@ -218,15 +167,19 @@ def edge_hints(pixels: Tensor, low: int, high: int) -> Callable[[Tensor, torch.G
 
 def hole_hints(pixels: Tensor, seed: int, masks: int = 4096) -> Callable[[Tensor, torch.Generator], Tensor]:
     """Hints for the inpainting branch: the masked image in [0, 1] with −1 in the hole, one of `masks` holes."""
-    height, width = pixels.shape[-2:]
-    drawn = [draw_training(mask_rng(seed, "pretrain", i), height, width) for i in range(masks)]
-    holes = torch.from_numpy(np.stack(drawn))
+    holes = draw_holes(seed, masks, *pixels.shape[-2:])
 
     def hint_of(rows: Tensor, generator: torch.Generator) -> Tensor:
-        chosen = holes[torch.randint(masks, (len(rows),), generator=generator), None].float()
+        chosen = holes[torch.randint(masks, (len(rows),), generator=generator)].float()
         return masked_image(pixels[rows].float() / 255, chosen, fill=-1.0)
 
     return hint_of
+
+
+def draw_holes(seed: int, count: int, height: int, width: int) -> Tensor:
+    """Holes (n, 1, h, w) bool as those of the trainings, 10 to 60 % of an image."""
+    drawn = [draw_training(mask_rng(seed, "pretrain", i), height, width) for i in range(count)]
+    return torch.from_numpy(np.stack(drawn))[:, None]
 
 
 def train_classifier(scenes: Sequence[Scene], settings: Fit, seed: int, report: Report) -> AttributeClassifier:
@@ -244,23 +197,3 @@ def train_classifier(scenes: Sequence[Scene], settings: Fit, seed: int, report: 
 
     fit("classifier", [(model.parameters(), 1)], loss_of, settings, seed, report)
     return model.cpu().requires_grad_(False).eval()
-
-
-def _schedule() -> Schedule:
-    return Schedule(tiny_scheduler().alphas_cumprod.double())
-
-
-def _pick(
-    latents: Tensor, texts: Tensor, empty: Tensor, batch: int, dropout: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Random image numbers, their latents and one of their texts each, some replaced by the empty one."""
-    rows = torch.randint(len(latents), (batch,), generator=generator)
-    chosen = texts[rows, torch.randint(texts.shape[1], (batch,), generator=generator)]
-    dropped = torch.rand(batch, generator=generator) < dropout
-    chosen = torch.where(dropped.view(-1, *[1] * (chosen.ndim - 1)), empty, chosen)
-    return rows, latents[rows], chosen
-
-
-def _noise(z0: Tensor, schedule: Schedule, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    t = torch.randint(schedule.steps, (len(z0),), generator=generator)
-    return t, torch.randn(z0.shape, generator=generator)
