@@ -10,6 +10,7 @@ from ecdm.config import Params, load_params
 from ecdm.data.files import fresh_entries
 from ecdm.numerics.buckets import largest_bucket
 from ecdm.reporting.ablation import Findings, Setup, files
+from ecdm.reporting.comparison_page import section_files
 from ecdm.reporting.drawings import draw
 from ecdm.reporting.gates import read_gates
 from ecdm.reporting.grids import read_grids
@@ -18,7 +19,6 @@ from ecdm.reporting.material import Material
 from ecdm.reporting.page import report_page
 from ecdm.reporting.provenance import read_inputs
 from ecdm.reporting.scores import read_scores
-from ecdm.reporting.search import read_search
 from ecdm.reporting.summary import Bootstrap
 
 DATA, BUILD, REPORTS = Path("data"), Path("build"), Path("reports")
@@ -41,11 +41,11 @@ def main() -> None:
     histories, gates = read_histories(history_paths(BUILD / "train", *runs)), read_gates(GATES)
     grids = read_grids(DATA, BUILD, scores, params.seeds[0], largest_bucket(params.masks.buckets))
     findings = Findings.of(scores, gates, Bootstrap(judged.resamples, judged.level, params.seed))
-    sampled = (sampling.sampler, sampling.steps, sampling.guidance, sampling.precision)
+    sampled = sampling.sampler, sampling.steps, sampling.guidance, sampling.precision
     setup = Setup(*sampled, params.train.steps, judged.resamples, judged.level)
-    datasets = [DATA / params.data.source, DATA / "photos"]
-    inputs = read_inputs([*datasets, *(BUILD / name for name in MADE), GATES, REPORTS / "search"])
-    shown = Material.read(BUILD, params.variants, histories, grids, inputs, used(params), read_search(REPORTS))
+    read = [DATA / params.data.source, DATA / "photos", *(BUILD / name for name in MADE), GATES, REPORTS / "search"]
+    inputs = read_inputs([*read, *section_files(REPORTS)])
+    shown = Material.read(BUILD, REPORTS, params.variants, histories, grids, inputs, used(params))
     texts = {f"curves/{name}.csv": curve_csv(series) for name, series in histories.items()}
     texts |= files(findings, setup, inputs)
     texts["report.html"] = report_page(findings, setup, shown)

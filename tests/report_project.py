@@ -149,6 +149,7 @@ class Project:
         params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         params["variants"], params["seeds"] = list(variants), [0]
         params["masks"].update({"buckets": ["50-60", "10-20"]})
+        params["compare"]["variant"]["name"] = variants[-1]
         yaml.dump(params, self.root / "params.yaml")
         for dataset in ("scenes", "photos"):
             self.write_dataset(dataset, self.IMAGES, [f"{name}-0" for name in variants])

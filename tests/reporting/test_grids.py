@@ -1,5 +1,6 @@
 """Grids: every tile pixel for pixel where it belongs, and unreadable files named."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ecdm.reporting import grids
-from ecdm.reporting.grids import GAP, HEAD, MARGIN, TILE, Folders, Sample, ablation_grid, read_samples
+from ecdm.reporting.grids import GAP, HEAD, MARGIN, TILE, Folders, Grid, Sample, cut_grid, draw_grid, read_samples
 
 RUNS = ("baseline-0", "ours-0")
 
@@ -22,7 +23,7 @@ def sample(size: int, seed: int = 0) -> Sample:
 
 
 def draw(samples: list[Sample], path: Path) -> np.ndarray:
-    ablation_grid(samples, path, "a note")
+    draw_grid(Grid("grid", "A grid", samples, "a note"), path)
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -73,9 +74,55 @@ def test_pictures_repeat_and_rows_add_up(tmp_path: Path) -> None:
 
 
 def test_no_samples_say_so(tmp_path: Path) -> None:
-    ablation_grid([], tmp_path / "grid.png")
+    draw_grid(Grid("grid", "A grid", [], "a note"), tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as image:
         assert image.size[1] < TILE
+
+
+def test_titles_name_the_columns_of_inputs_and_outputs(tmp_path: Path) -> None:
+    """Other titles, another picture: the first column alone differs, above its tiles."""
+    plain = Grid("grid", "A grid", [sample(32)], "")
+    other = Grid("grid", "A grid", [sample(32)], "", ("Input", "Ground truth"))
+    assert plain.titles == ("Masked input", "Ground truth", "Baseline", "Ours")
+    assert other.titles == ("Input", "Ground truth", "Baseline", "Ours")
+    pictures = []
+    for grid in (plain, other):
+        draw_grid(grid, tmp_path / "grid.png")
+        with Image.open(tmp_path / "grid.png") as image:
+            pictures.append(np.asarray(image.convert("RGB")))
+    rows, columns = np.nonzero((pictures[0] != pictures[1]).any(axis=2))
+    assert rows.max() < MARGIN + HEAD
+    assert columns.max() < MARGIN + TILE
+
+
+@pytest.mark.parametrize("size", [32, 100, 256])
+def test_a_picture_gives_back_its_tiles(tmp_path: Path, size: int) -> None:
+    """Captions of one line, of several and of none move the rows that follow."""
+    captions = ["short", "of many words " * 40, "", "last"]
+    rows = [replace(sample(size, seed), caption=caption) for seed, caption in enumerate(captions)]
+    draw_grid(Grid("grid", "A grid", rows, "a note"), tmp_path / "grid.png")
+    tiles = cut_grid(tmp_path / "grid.png", 4, captions, size)
+    for row, found in zip(rows, tiles, strict=True):
+        for expected, tile in zip((row.truth, *row.outputs.values()), found[1:], strict=True):
+            np.testing.assert_array_equal(tile, expected)
+        assert found[0].shape == row.truth.shape
+        np.testing.assert_array_equal(found[0][size // 2 :], row.truth[size // 2 :])
+
+
+def test_large_images_are_cut_at_the_size_of_a_tile(tmp_path: Path) -> None:
+    draw_grid(Grid("grid", "A grid", [sample(2 * TILE)], ""), tmp_path / "grid.png")
+    (row,) = cut_grid(tmp_path / "grid.png", 4, ["a cup for $5 or $6"], 2 * TILE)
+    assert {one.shape for one in row} == {(TILE, TILE, 3)}
+
+
+def test_a_picture_of_another_grid_is_named(tmp_path: Path) -> None:
+    draw_grid(Grid("grid", "A grid", [sample(32)], ""), tmp_path / "grid.png")
+    with pytest.raises(
+        ValueError, match=r"grid\.png: found 1080x\d+ px, expected 1344 px and \d+ or more for 5 columns"
+    ):
+        cut_grid(tmp_path / "grid.png", 5, ["one"], 32)
+    with pytest.raises(ValueError, match=r"grid\.png: found 1080x\d+ px, expected 1080 px and \d+ or more"):
+        cut_grid(tmp_path / "grid.png", 4, ["one", "two"], 32)
 
 
 def folders(root: Path) -> Folders:

@@ -161,7 +161,7 @@ def method_notes(findings: Findings, setup: Setup) -> list[str]:
         "**Values:** means of per-image values of 8-bit outputs in [0, 1]. *Pasted*: known pixels put "
         "back; *raw*: as decoded. *Hole* columns look at the hole's pixels alone, which are the same in both.",
         f"**Intervals:** {100 * setup.level:g} %, bootstrap over {drawn}, {setup.resamples} resamples.",
-        f"**Perceptual distance:** {_perceptual(findings.metrics)}",
+        f"**Perceptual distance:** {perceptual_note(findings.metrics)}",
     ]
     if len(seeds) == 1:
         notes.append(
@@ -171,7 +171,8 @@ def method_notes(findings: Findings, setup: Setup) -> list[str]:
     return notes
 
 
-def _perceptual(metrics: Sequence[Metric]) -> str:
+def perceptual_note(metrics: Sequence[Metric]) -> str:
+    """What the perceptual distance among the metrics is, in Markdown."""
     names = {metric.name for metric in metrics}
     if "lpips_random" in names:
         return (

@@ -1,10 +1,11 @@
-"""Figure 6 as a picture: masked input, ground truth and outputs side by side, every pixel as it is."""
+"""Figures 4 to 6 as pictures: masked input, ground truth and outputs side by side, every pixel as it is."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Grid:
-    """A whole picture: name of its file without suffix, heading, rows, footnote."""
+    """A whole picture: its file's name without suffix, heading, rows, footnote, titles of columns before outputs."""
 
     name: str
     heading: str
     samples: Sequence[Sample]
     note: str
+    inputs: tuple[str, str] = INPUTS
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """Titles of all columns."""
+        return (*self.inputs, *(self.samples[0].outputs if self.samples else ()))
 
 
 @dataclass(frozen=True)
@@ -90,30 +97,62 @@ def read_grids(data: Path, build: Path, scores: Scores, seed: int, photos_bucket
     return [_grid(name, data, build, cell, scores, seed) for name, cell in cells.items()]
 
 
-def ablation_grid(samples: Sequence[Sample], path: Path, note: str = "") -> None:
-    """Draw one row per sample with its caption below; `note` stands under the last row.
+def draw_grid(grid: Grid, path: Path) -> None:
+    """Draw one row per sample with its caption below; the note stands under the last row, the heading is left out.
 
     Images are enlarged by whole factors, pixel by pixel, to at most 256 px; larger ones are reduced.
     Without samples the picture says so.
     """
-    titles = [*INPUTS, *(samples[0].outputs if samples else ())]
-    pitch = TILE + GAP
-    width = 2 * MARGIN + len(titles) * pitch - GAP
-    captions = [_wrap(sample.caption, width - 2 * MARGIN) for sample in samples]
-    footer = _wrap(note or ("" if samples else "No images in this set."), width - 2 * MARGIN)
-    rows = [TILE + 4 + LINE * len(lines) + 2 * GAP for lines in captions]
-    height = MARGIN + HEAD + sum(rows) + LINE * len(footer) + MARGIN
-    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
-    texts = [(MARGIN + i * pitch + TILE / 2, MARGIN, title, "head") for i, title in enumerate(titles)]
-    top = MARGIN + HEAD
-    for sample, lines, step in zip(samples, captions, rows, strict=True):
-        for i, tile in enumerate(_tiles(sample)):
-            left = MARGIN + i * pitch
+    samples, titles = grid.samples, grid.titles
+    layout = _layout(len(titles), [sample.caption for sample in samples])
+    footer = _wrap(grid.note if samples else "No images in this set.", layout.width - 2 * MARGIN)
+    height = layout.tops[-1] + LINE * len(footer) + MARGIN
+    canvas = np.full((height, layout.width, 3), 255, dtype=np.uint8)
+    texts = [(left + TILE / 2, MARGIN, title, "head") for left, title in zip(layout.lefts, titles, strict=True)]
+    for sample, lines, top in zip(samples, layout.captions, layout.tops, strict=False):
+        for left, tile in zip(layout.lefts, _tiles(sample), strict=True):
             canvas[top : top + TILE, left : left + TILE] = tile
         texts += [(MARGIN, top + TILE + 4 + LINE * i, line, "caption") for i, line in enumerate(lines)]
-        top += step
-    texts += [(MARGIN, top + LINE * i, line, "note") for i, line in enumerate(footer)]
+    texts += [(MARGIN, layout.tops[-1] + LINE * i, line, "note") for i, line in enumerate(footer)]
     _write(canvas, texts, path)
+
+
+def cut_grid(path: Path, columns: int, captions: Sequence[str], side: int) -> list[list[Pixels]]:
+    """The tiles of a picture that `draw_grid` drew of images (side, side, 3), row by row.
+
+    Images come at their own size, pixel by pixel, or at that of a tile where they are larger.
+    Raises: ValueError naming a picture that is unreadable or has not so many columns and rows.
+    """
+    picture, layout = load_image(path), _layout(columns, captions)
+    if picture.shape[1] != layout.width or picture.shape[0] < layout.tops[-1]:
+        found, expected = (
+            f"{picture.shape[1]}x{picture.shape[0]} px",
+            f"{layout.width} px and {layout.tops[-1]} or more",
+        )
+        raise ValueError(f"{path}: found {found}, expected {expected} for {columns} columns and these captions")
+    factor = max(TILE // side, 1)
+    margin = (TILE - min(side * factor, TILE)) // 2
+    inside = [slice(start + margin, start + TILE - margin, factor) for start in layout.lefts]
+    rows = [slice(top + margin, top + TILE - margin, factor) for top in layout.tops[:-1]]
+    return [[picture[row, column] for column in inside] for row in rows]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where a picture's parts stand, in pixels: left edges of columns, upper edges of rows and of the footer."""
+
+    width: int
+    lefts: Sequence[int]
+    captions: Sequence[Sequence[str]]
+    tops: Sequence[int]
+
+
+def _layout(columns: int, captions: Sequence[str]) -> _Layout:
+    lefts = [MARGIN + i * (TILE + GAP) for i in range(columns)]
+    width = lefts[-1] + TILE + MARGIN
+    lines = [_wrap(caption, width - 2 * MARGIN) for caption in captions]
+    heights = [TILE + 4 + LINE * len(one) + 2 * GAP for one in lines]
+    return _Layout(width, lefts, lines, list(accumulate(heights, initial=MARGIN + HEAD)))
 
 
 def _grid(name: str, data: Path, build: Path, cell: tuple[str, str], scores: Scores, seed: int) -> Grid:

@@ -1,4 +1,4 @@
-"""Names under which variants, references, metrics and buckets appear in tables and figures."""
+"""Names under which variants, references, methods, metrics and buckets appear in tables and figures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ REFERENCES = {
     "navier_stokes": "Navier–Stokes",
     "vae": "VAE ceiling",
 }
+# In the order of the paper's Table 1.
+METHODS = {
+    "glide": "GLIDE",
+    "blended": "Blended Diff.",
+    "sd_inpaint": "Stable Inpaint",
+    "controlnet_inpaint": "Control Inpaint",
+    "unipaint": "Uni-paint",
+    "copaint": "CoPaint",
+}
 
 # Data set → heading, and what it consists of.
 DATASETS = {
@@ -22,7 +31,12 @@ DATASETS = {
     "coco": ("MS-COCO", "MS-COCO images"),
     "openimages": ("Open Images", "Open Images"),
     "folder": ("Own images", "own images"),
+    "shifted": ("Shifted scenes", "scenes of another distribution"),
+    "objects": ("Objects", "scenes of one item, which the hole hides"),
+    "custom": ("Custom", "images with masks and prompts made by hand"),
 }
+# Masks that are neither of a hole share nor strokes.
+MASKS = {"object": "whole items", "custom": "custom masks"}
 
 
 @dataclass(frozen=True)
@@ -58,12 +72,16 @@ METRICS = (
     Metric("lpips_random", "lpips_random", 5),
     Metric("psnr_hole", "Hole PSNR", 3),
     Metric("l1_hole", "Hole ℓ1", 5),
+    Metric("clip_score", "CLIP score", 3),
+    Metric("shape", "Shape", 4),
+    Metric("colour", "Colour", 4),
+    Metric("texture", "Texture", 4),
 )
 
 
 def model_title(name: str) -> str:
-    """Title of a variant or reference; a name without one stands for itself."""
-    return VARIANTS.get(name) or REFERENCES.get(name) or name
+    """Title of a variant, reference or method; a name without one stands for itself."""
+    return VARIANTS.get(name) or REFERENCES.get(name) or METHODS.get(name) or name
 
 
 def data_heading(dataset: str) -> str:
@@ -82,8 +100,8 @@ def is_share(bucket: str) -> bool:
 
 
 def bucket_title(name: str) -> str:
-    """`10-20` as `10–20 %`, a stroke set as `wide strokes`."""
-    return f"{name.replace('-', '–')} %" if is_share(name) else f"{name} strokes"
+    """`10-20` as `10–20 %`, a stroke set as `wide strokes`, other masks by what they hide or are."""
+    return f"{name.replace('-', '–')} %" if is_share(name) else MASKS.get(name, f"{name} strokes")
 
 
 def bucket_heading(name: str) -> str:

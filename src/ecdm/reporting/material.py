@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ecdm.config import load_variant
+from ecdm.reporting.comparison_page import ComparedSection, read_section
 from ecdm.reporting.cost import Cost, read_costs
 from ecdm.reporting.grids import Grid
 from ecdm.reporting.histories import Histories
 from ecdm.reporting.pictures import Gallery, galleries
 from ecdm.reporting.provenance import Input, settings, versions
-from ecdm.reporting.search import Searched
+from ecdm.reporting.search import Searched, read_search
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,17 @@ class Material:
     settings: Mapping[str, str]
     variants: Mapping[str, Mapping[str, str]]
     search: Searched | None
+    comparison: ComparedSection | None
 
     @classmethod
     def read(
-        cls, build: Path, variants: Sequence[str], histories: Histories, grids: Sequence[Grid],
-        inputs: Sequence[Input], used: Mapping[str, Any], search: Searched | None,
+        cls, build: Path, reports: Path, variants: Sequence[str], histories: Histories, grids: Sequence[Grid],
+        inputs: Sequence[Input], used: Mapping[str, Any],
     ) -> Material:  # fmt: skip
-        """Read costs and settings of the variants; `used`: what is listed of params.yaml."""
+        """Read costs and settings of the variants, and what search and comparison found where there are any.
+
+        `used`: what is listed of params.yaml.
+        """
         own = [build / "variants" / f"{name}.yaml" for name in variants]
         return cls(
             histories,
@@ -48,7 +53,8 @@ class Material:
             versions(),
             settings(used),
             {path.as_posix(): settings(_settings(path)) for path in own},
-            search,
+            read_search(reports),
+            read_section(reports),
         )
 
 

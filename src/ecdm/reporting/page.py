@@ -23,6 +23,7 @@ SECTIONS = {
     "intervals": "Differences to baseline",
     "pictures": "Pictures",
     "training": "Training",
+    "comparison": "Comparison of methods",
     "search": "Search",
     "cost": "Counted cost",
     "gates": "Quality gates",
@@ -63,6 +64,7 @@ def _sections(findings: Findings, material: Material) -> dict[str, str]:
         "pictures": not material.galleries,
         "training": not material.histories,
         "search": material.search is None,
+        "comparison": material.comparison is None,
         "gates": not findings.gates.gates,
     }
     return {anchor: title for anchor, title in SECTIONS.items() if not absent.get(anchor)}

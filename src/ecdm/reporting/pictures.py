@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from ecdm.reporting.grids import INPUTS, Grid, Pixels, Sample, masked_input, reduced
+from ecdm.reporting.grids import Grid, Pixels, Sample, masked_input, reduced
 
 # Bytes of all pictures of a page, before base64 adds a third, and WebP qualities to try until they fit.
 BUDGET = 3_000_000
@@ -45,31 +45,49 @@ class Gallery:
     note: str
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """A grid whose pictures are pixels: name, heading, titles of columns, captions with the pictures of a row, note."""
+
+    name: str
+    heading: str
+    titles: tuple[str, ...]
+    rows: Sequence[tuple[str, Sequence[Pixels]]]
+    note: str
+
+
 def galleries(grids: Sequence[Grid], budget: int = BUDGET) -> tuple[list[Gallery], int]:
-    """All grids that have rows, and the WebP quality, the best at which together they keep to `budget` bytes.
+    """All grids that have rows, as `encoded`; pictures at their own size, at most that of a grid's tile."""
+    return encoded([_sheet(grid) for grid in grids], budget)
+
+
+def encoded(sheets: Sequence[Sheet], budget: int) -> tuple[list[Gallery], int]:
+    """All sheets that have rows, and the WebP quality, the best at which together they keep to `budget` bytes.
 
     Raises: ValueError when none does.
     """
-    shown = [grid for grid in grids if grid.samples]
-    pictures = [picture for grid in shown for sample in grid.samples for picture in _pictures(sample)]
+    shown = [sheet for sheet in sheets if sheet.rows]
+    pictures = [picture for sheet in shown for _, row in sheet.rows for picture in row]
     for quality in QUALITIES:
-        encoded = [_webp(picture, quality) for picture in pictures]
-        if sum(map(len, encoded)) <= budget:
-            waiting = iter(encoded)
-            return [_gallery(grid, waiting) for grid in shown], quality
+        contents = [_webp(picture, quality) for picture in pictures]
+        if sum(map(len, contents)) <= budget:
+            waiting = iter(contents)
+            return [_gallery(sheet, waiting) for sheet in shown], quality
     raise ValueError(f"grids: found {len(pictures)} pictures that take more than {budget} bytes, expected fewer")
 
 
-def _gallery(grid: Grid, encoded: Iterator[bytes]) -> Gallery:
-    titles = (*INPUTS, *grid.samples[0].outputs)
-    rows = tuple(_row(sample, titles, encoded) for sample in grid.samples)
-    return Gallery(grid.name, grid.heading, titles, rows, grid.note)
+def _sheet(grid: Grid) -> Sheet:
+    rows = [(sample.caption, _pictures(sample)) for sample in grid.samples]
+    return Sheet(grid.name, grid.heading, grid.titles, rows, grid.note)
 
 
-def _row(sample: Sample, titles: Sequence[str], encoded: Iterator[bytes]) -> TileRow:
-    shown = zip(titles, _pictures(sample), strict=True)
-    tiles = (_tile(f"{title}: {sample.caption}", pixels, next(encoded)) for title, pixels in shown)
-    return TileRow(sample.caption, tuple(tiles))
+def _gallery(sheet: Sheet, contents: Iterator[bytes]) -> Gallery:
+    rows = []
+    for caption, pictures in sheet.rows:
+        shown = zip(sheet.titles, pictures, strict=True)
+        tiles = [_tile(f"{title}: {caption}", pixels, next(contents)) for title, pixels in shown]
+        rows.append(TileRow(caption, tuple(tiles)))
+    return Gallery(sheet.name, sheet.heading, sheet.titles, tuple(rows), sheet.note)
 
 
 def _tile(alt: str, pixels: Pixels, content: bytes) -> Tile:
