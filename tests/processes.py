@@ -1,4 +1,4 @@
-"""Several processes of one command, as a launcher such as `accelerate launch` starts them."""
+"""Several processes of one command, with the variables that a launcher sets, or by `accelerate launch` itself."""
 
 from __future__ import annotations
 
@@ -25,3 +25,15 @@ def launch(arguments: Sequence[str], cwd: Path, count: int) -> list[str]:
     outputs = [process.communicate()[0] for process in started]
     assert [process.returncode for process in started] == [0] * count
     return outputs
+
+
+def accelerated(arguments: Sequence[str], cwd: Path, count: int) -> list[str]:
+    """Run a script by `accelerate launch` in so many processes; the lines that they printed, in any order."""
+    # What it finds by itself on a machine with several GPUs; on one without, the processes meet on CPUs.
+    options = ["--multi_gpu", "--num_processes", str(count), "--main_process_port", "0"]
+    command = [str(Path(sys.executable).with_name("accelerate")), "launch", *options, *arguments]
+    # HF_HOME: accelerate would take its defaults from a file of whoever runs the tests.
+    told = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HOME": str(cwd / "settings")}
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **told}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

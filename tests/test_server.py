@@ -40,7 +40,9 @@ class Place:
         """The environment of a terminal: the database's administrator, and the programs."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
         path = os.pathsep.join([str(Path(sys.executable).parent), str(Path(program("psql")).parent), kept["PATH"]])
-        return {**kept, **self.database, "PATH": path, "DVC_SITE_CACHE_DIR": str(self.folder / "site")}
+        # Of the server's processes, of which it would start four; several they have to be.
+        few = {"MLFLOW_WORKERS": "2"}
+        return {**kept, **self.database, **few, "PATH": path, "DVC_SITE_CACHE_DIR": str(self.folder / "site")}
 
     def blocks(self, language: str) -> list[str]:
         """The guide's blocks in a language, with this place's values."""

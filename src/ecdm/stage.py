@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 from ecdm.config import Params, load_params
 from ecdm.runs import stage_run
@@ -28,37 +29,61 @@ def run(name: str, main: Callable[[], None]) -> None:
 @contextmanager
 def _torch_as_set() -> Iterator[None]:
     """Torch as params.yaml says, where the stage has imported it."""
-    torch = sys.modules.get("torch")
-    if torch is None:
+    if "torch" not in sys.modules:
         yield
         return
-    params, cudnn = load_params(), torch.backends.cudnn
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    products, convolutions, benchmark = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+    params, before = load_params(), TorchState.current()
     set_up_torch(params)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
-        torch.set_float32_matmul_precision(products)
-        cudnn.allow_tf32, cudnn.benchmark = convolutions, benchmark
+        before.apply()
+
+
+@dataclass(frozen=True)
+class TorchState:
+    """What torch's results hang on beside their inputs, to be the same in every process that shares some work.
+
+    Threads, by whose number sums are split, and how exact and repeatable a GPU's results are: under `deterministic` an
+    operation that has no repeatable algorithm is an error.
+    """
+
+    threads: int
+    deterministic: bool
+    benchmark: bool
+    precision: str
+    tf32: bool
+
+    @classmethod
+    def current(cls) -> TorchState:
+        """As it is set in this process."""
+        import torch
+
+        return cls(
+            torch.get_num_threads(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.backends.cudnn.benchmark,
+            torch.get_float32_matmul_precision(),
+            torch.backends.cudnn.allow_tf32,
+        )
+
+    def apply(self) -> None:
+        """Set this process so."""
+        import torch
+
+        torch.set_num_threads(self.threads)
+        # Without a workspace of fixed size cuBLAS is not repeatable, and torch refuses it.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(self.deterministic)
+        torch.backends.cudnn.benchmark = self.benchmark
+        torch.set_float32_matmul_precision(self.precision)
+        torch.backends.cudnn.allow_tf32 = self.tf32
 
 
 def set_up_torch(params: Params) -> None:
-    """Threads, by whose number sums are split, and how exact and repeatable a GPU's results are.
-
-    Under `deterministic` an operation that has no repeatable algorithm is an error.
-    """
-    import torch
-
-    torch.set_num_threads(params.threads)
-    # Without a workspace of fixed size cuBLAS is not repeatable, and torch refuses it.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(params.deterministic)
-    torch.backends.cudnn.benchmark = not params.deterministic
-    torch.set_float32_matmul_precision("high" if params.tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = params.tf32
+    """Torch in this process as params.yaml says."""
+    products = "high" if params.tf32 else "highest"
+    TorchState(params.threads, params.deterministic, not params.deterministic, products, params.tf32).apply()
 
 
 def first_process() -> bool:

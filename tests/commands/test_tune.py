@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,9 @@ def test_minutes_are_above_zero(toy: Toy, value: str, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         main(["tune", "worker", f"--timeout={value}"])
     assert "--timeout" in capsys.readouterr().err
+
+
+def test_states_reports_and_removals_wait_for_no_networks() -> None:
+    script = "import sys, ecdm.tuning.session; print({'torch', 'diffusers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

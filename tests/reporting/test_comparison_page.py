@@ -88,7 +88,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.rmtree(root / made)
     ablation = Project(root)
     ablation.write_all_scores()
-    ablation.write_tree(ablation.VARIANTS)
+    ablation.write_tree()
     done = run_report(root)
     assert done.returncode == 0, done.stderr
     return root

@@ -111,9 +111,9 @@ def test_trials_differ_by_their_values_alone(tree: Path, write_params: Write) ->
 def test_a_killed_trial_goes_on_from_its_checkpoint_with_the_same_result(
     tree: Path, write_params: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Search(tree, write_params, noise=0, steps=6)
+    whole = Search(tree, write_params, noise=0, steps=6, trials=2)
     whole.work()
-    search = Search(tree, write_params, noise=0, steps=6)
+    search = Search(tree, write_params, noise=0, steps=6, trials=2)
     killed: list[int] = []
     steps: list[int] = []
     real = loop._step

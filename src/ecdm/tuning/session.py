@@ -29,7 +29,6 @@ from ecdm.search.worker import Worker
 from ecdm.stage import set_up_torch
 from ecdm.tracker import NullTracker, Tracker
 from ecdm.tuning.mirror import SearchMirror, backfill
-from ecdm.tuning.trial import Bench, trial_inputs
 
 Say = Callable[[str], None]
 
@@ -79,6 +78,8 @@ class Session:
 
     def prepare(self, trials: int | None = None) -> Studies:
         """Make the studies or go on with them. Raises: as `plan.prepare`; FileNotFoundError for missing inputs."""
+        from ecdm.tuning.trial import trial_inputs
+
         return prepare(self.storage, self.params, self.tune, trial_inputs(self.root, self.params.data.source), trials)
 
     def work(self, say: Say, minutes: float | None = None) -> str | None:
@@ -86,6 +87,9 @@ class Session:
 
         Raises: ValueError without a study and for one of another definition; what a trial raises.
         """
+        # It brings the networks, for which reports, states and removals need not wait.
+        from ecdm.tuning.trial import Bench, trial_inputs
+
         with Interrupts(minutes) as interrupts:
             inputs = trial_inputs(self.root, self.params.data.source)
             studies = load(self.storage, self.tune)
