@@ -201,7 +201,8 @@ def test_known_cells_are_at_the_end_the_known_latents(parts: Any, decoded: list[
     known = (grown() == 0).expand(2, 4, 4, 4)
     z, z0 = torch.cat(decoded), visible_latents(parts, batch)
     torch.testing.assert_close(z[known], z0[known], rtol=1e-5, atol=1e-5)
-    assert float((z - z0)[~known].abs().mean()) > 0.1
+    for row in (0, 1):
+        assert float((z - z0)[row][~known[row]].abs().min()) > 1e-3
 
 
 def test_it_is_a_plain_loop_over_the_tuned_unet(parts: Any, decoded: list[Tensor]) -> None:

@@ -107,7 +107,7 @@ class BlendedDiffusion:
         distances = [self.distance(images.clamp(-1, 1) * known.hole, text, plain) for images in candidates]
         # argmin takes a NaN for the least, so that a candidate that failed is what comes out.
         best = torch.stack(distances).argmin(0)
-        return torch.stack(list(candidates), dim=1)[torch.arange(len(best)), best]
+        return torch.stack(list(candidates), dim=1)[torch.arange(len(best), device=best.device), best]
 
 
 def make(parts: Ingredients) -> BlendedDiffusion:

@@ -18,7 +18,8 @@ RANKS = ("best", "second", "third")
 class Cited:
     """A text as it is shown; where it is a number also its file, relative to reports/, and the key of its place there.
 
-    A row's key is the row's beginning, a place in JSON is a pointer such as /gates/vae.psnr/value.
+    A row's key is the row's beginning, in the comparison also what its last column says; a place in JSON is a pointer
+    such as /gates/vae.psnr/value.
     """
 
     text: str
