@@ -78,6 +78,7 @@ def test_clips_text_tower_starts_as_the_text_encoder(parts: Any) -> None:
     assert torch.equal(found.pooler_output, found.last_hidden_state[[0, 1], [3, 2]])
     assert clip.get_text_features(ids).pooler_output.shape == (2, 64)
     assert clip.get_image_features(normal(2, 3, CLIP_SIZE, CLIP_SIZE)).pooler_output.shape == (2, 64)
+    assert "_name_or_path" not in clip.config.to_json_string()
     before = parts.text_encoder.state_dict()["final_layer_norm.weight"].clone()
     clip.text_model.final_layer_norm.weight += 1
     assert torch.equal(parts.text_encoder.state_dict()["final_layer_norm.weight"], before)

@@ -92,6 +92,7 @@ def small(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     for name, make in makers.items():
         monkeypatch.setattr(pretrain_networks, name, lambda *given, make=make: make())
     monkeypatch.setattr(world, "side", 16)
+    monkeypatch.setattr(pretrain_networks, "WINDOW", 32)
     return world
 
 
@@ -137,7 +138,7 @@ def test_a_step_moves_every_layer(small: World, name: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loss_falls(small: World, name: str) -> None:
-    _, losses = small.train(name, 24, 8, 1e-2)
+    _, losses = small.train(name, 20, 4, 1e-2)
     assert np.mean(losses[-4:]) < 0.85 * np.mean(losses[:4])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,9 +22,7 @@ def tiny_inpainting_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     zero weights, so that at first it predicts what `unet` does.
     """
     latents = unet.config.in_channels
-    # Keys with an underscore say where the other one was read.
-    config = {key: value for key, value in unet.config.items() if not key.startswith("_")}
-    widened = UNet2DConditionModel.from_config(config | {"in_channels": 2 * latents + 1})
+    widened = UNet2DConditionModel.from_config(_own(unet.config) | {"in_channels": 2 * latents + 1})
     state = unet.state_dict()
     wide = torch.zeros_like(widened.conv_in.weight)
     wide[:, :latents] = state["conv_in.weight"]
@@ -106,10 +105,15 @@ def tiny_clip(text_encoder: CLIPTextModel) -> CLIPModel:
     """A CLIP of 128 px images in patches of 16, whose text tower starts as the foundation's text encoder."""
     towers: dict[str, Any] = {"hidden_size": TEXT_WIDTH, "intermediate_size": 4 * TEXT_WIDTH, "num_attention_heads": 4}
     vision = {"image_size": CLIP_SIZE, "patch_size": 16, "num_hidden_layers": 4, **towers}
-    text = text_encoder.config.to_dict() | {"dtype": None}
+    text = _own(text_encoder.config.to_dict()) | {"dtype": None}
     clip = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
     clip.text_model.load_state_dict(text_encoder.state_dict())
     return clip
+
+
+def _own(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the keys that tell where it was read."""
+    return {key: value for key, value in config.items() if not key.startswith("_")}
 
 
 def tiny_clip_processor() -> CLIPImageProcessor:
