@@ -30,7 +30,7 @@ from ecdm.training.probe import probe
 from ecdm.training.sources import sources_digest
 
 PROBE_REPEATS, PROBE_BATCH, PROBE_IMAGES = 16, 16, 128
-SOURCES = ("data", "methods", "models", "numerics", "training")
+SOURCES = ("data", "methods", "models", "numerics", "sections", "training")
 
 
 @dataclass(frozen=True)
