@@ -11,11 +11,12 @@ from ecdm.evaluation.gates import Judge, as_json, as_table
 from ecdm.numerics.buckets import largest_bucket
 from ecdm.stage import run
 
-AUDIT, PROBE, REPORT = Path("build/audit/values.json"), Path("build/probe"), Path("reports/gates.json")
+BUILD, REPORT = Path("build"), Path("reports/gates.json")
+AUDIT, NETWORKS, PROBE = BUILD / "audit" / "values.json", BUILD / "network_audit" / "values.json", BUILD / "probe"
 
 
 def main() -> None:
-    """build/audit, build/probe → reports/gates.json."""
+    """build/{audit,network_audit,probe} → reports/gates.json."""
     params = load_params()
     judge = Judge(params.seed, params.evaluate.resamples, params.evaluate.level)
     found: dict[str, Any] = json.loads(AUDIT.read_text(encoding="utf-8"))
@@ -29,6 +30,8 @@ def main() -> None:
         gates |= judge.attributes("inpainting", shown["inpainting"], shown["true"])
     gates |= judge.better(compared, "teacher", ("unet", "untuned"), ("psnr", "ssim"), bucket)
     gates |= judge.better(compared, "untuned", fills, (distance,), bucket)
+    networks: dict[str, Any] = json.loads(NETWORKS.read_text(encoding="utf-8"))
+    gates |= judge.networks(networks) if networks else {}
     for variant in params.variants:
         for seed in params.seeds:
             probe = json.loads((PROBE / f"{variant}-{seed}.json").read_text(encoding="utf-8"))

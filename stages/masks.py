@@ -1,11 +1,10 @@
-"""Draw the masks of the test images and of the source's validation images, and bring those made by hand beside them."""
+"""Draw the masks of the test images and of the source's validation images."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ecdm.config import load_params
-from ecdm.data.custom import write_custom_masks
 from ecdm.data.engine import Engine
 from ecdm.data.files import fresh_folder
 from ecdm.data.masks import write_masks
@@ -16,7 +15,7 @@ DATA, MASKS = Path("data"), Path("build/masks")
 
 
 def main() -> None:
-    """data/, compare.custom → build/masks/<data set>/<bucket>/<id>.png; `validation` stands for the source's."""
+    """data/ → build/masks/<data set>/<bucket>/<id>.png; `validation` stands for the source's."""
     params = load_params()
     engine = Engine(params.prepare.engine, params.data.workers)
     source, second = params.data.source, params.data.second.source
@@ -30,7 +29,6 @@ def main() -> None:
         ):
             write_masks(DATA / dataset, split, name, buckets, folder / name, params.seed, engine)
         write_object_masks(DATA / "objects", folder / "objects" / "object")
-        write_custom_masks(folder / "custom" / "custom", Path(params.compare.custom), params.data.size)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ecdm.config import load_params
+from ecdm.data.files import keep_only
 from ecdm.models.weights import write_network
 from ecdm.stage import run
 from ecdm.training.network_bundle import NetworkBundle, copy_network
@@ -20,6 +21,8 @@ def main(name: str) -> None:
     params = load_params()
     if name not in params.networks.names:
         raise ValueError(f"network: found {name!r}, expected one of networks.names, {', '.join(params.networks.names)}")
+    # The methods' stages depend on the folder of all networks.
+    keep_only(TARGET, set(params.networks.names))
     if params.networks.source == "pretrained":
         write_network(params.networks, name, FOUNDATION, TARGET / name)
         return

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ecdm.config import load_params
-from ecdm.data.custom import write_custom
 from ecdm.data.engine import Engine
 from ecdm.data.files import fresh_folder
 from ecdm.data.objects import write_objects
@@ -19,13 +18,12 @@ DATA = Path("data")
 
 
 def main() -> None:
-    """params.yaml, files of the sources, compare.custom → data/{<source>,<second source>,photos,objects,custom}."""
+    """params.yaml, files of the sources → data/{<source>,<second source>,photos,objects}."""
     params = load_params()
     data, seed, engine = params.data, params.seed, Engine(params.prepare.engine, params.data.workers)
     with ExitStack() as stack:
-        names = (data.source, data.second.source, "photos", "objects", "custom")
-        first, second, photos, objects, custom = (stack.enter_context(fresh_folder(DATA / name)) for name in names)
-        write_custom(custom, Path(params.compare.custom), data.size)
+        names = (data.source, data.second.source, "photos", "objects")
+        first, second, photos, objects = (stack.enter_context(fresh_folder(DATA / name)) for name in names)
         if data.source == "scenes" and data.train is not None:
             counts = {"train": data.train, "validation": data.validation, "test": data.test}
             write_scenes(first, seed, data.size, counts, engine, data.shards)

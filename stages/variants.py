@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from ecdm.config import Params, load_params, variant_settings
-from ecdm.data.files import fresh_folder
+from ecdm.data.files import fresh_folder, keep_only
 from ecdm.models.variants import VARIANTS
 from ecdm.stage import run
 
@@ -15,22 +14,26 @@ SETTINGS = BUILD / "variants"
 
 
 def clear(build: Path, params: Params) -> None:
-    """Remove from the folders that gates and report read what belongs to no variant and seed of params.yaml.
+    """Remove from the folders that later stages read whole what belongs to no run of params.yaml.
 
     Else their inputs, and with them dvc.lock, would depend on what was reproduced here before.
     """
-    names = {f"{variant}-{seed}" for variant in params.variants for seed in params.seeds}
-    for folder, ending in (("train", ""), ("probe", ".json"), ("generate", ""), ("scores", ".csv")):
-        kept = {f"{name}{ending}" for name in names} | ({"reference.csv"} if folder == "scores" else set())
-        for path in [path for path in (build / folder).glob("*") if path.name not in kept]:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+    trained = {f"{variant}-{seed}" for variant in params.variants for seed in params.seeds}
+    datasets = (params.data.source, params.data.second.source)
+    rivals = {f"{name}-{one}" for name in (*params.compare.methods, params.compare.variant.name) for one in datasets}
+    for folder, names, ending in (
+        ("train", trained, ""),
+        ("probe", trained, ".json"),
+        ("generate", trained, ""),
+        ("scores", {*trained, "reference"}, ".csv"),
+        ("compare", rivals, ""),
+        ("compared", rivals, ".csv"),
+    ):
+        keep_only(build / folder, {f"{name}{ending}" for name in names})
 
 
 def main() -> None:
-    """params.yaml → build/variants/<variant>.yaml; outputs of other variants and seeds are removed from build/."""
+    """params.yaml → build/variants/<variant>.yaml; outputs of other runs are removed from build/."""
     params = load_params()
     with fresh_folder(SETTINGS) as folder:
         for name in params.variants:

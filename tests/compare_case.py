@@ -67,6 +67,11 @@ def compared_tree(tree: Path, networks: Path) -> None:
     _copy_set(tree, "shifted", None, 3)
 
 
+def masks_of(tree: Path, name: str) -> Path:
+    """Where the masks of a data set lie; those made by hand come with their images."""
+    return tree / "data" / name / "masks" if name == "custom" else tree / "build" / "masks" / name
+
+
 def _copy_set(tree: Path, name: str, bucket: str | None, count: int) -> None:
     """The first scenes of the tree under another name, with their masks or, in one bucket, squares."""
     from ecdm.data.coco import read_split, write_split
@@ -81,12 +86,12 @@ def _copy_set(tree: Path, name: str, bucket: str | None, count: int) -> None:
     text = (source / "annotations" / "scenes_test.json").read_text(encoding="utf-8")
     shown = {key: value for key, value in json.loads(text).items() if int(key) in {image.id for image in images}}
     (target / "annotations" / "scenes_test.json").write_text(json.dumps(shown), encoding="utf-8")
-    masks = tree / "build" / "masks"
+    masks = masks_of(tree, name)
     if bucket is None:
-        shutil.copytree(masks / "scenes", masks / name)
+        shutil.copytree(masks.with_name("scenes"), masks)
         return
     hole = np.zeros((32, 32), np.uint8)
     hole[8:24, 8:24] = 255
-    (masks / name / bucket).mkdir(parents=True)
+    (masks / bucket).mkdir(parents=True)
     for image in images:
-        Image.fromarray(hole).save(masks / name / bucket / image.file_name)
+        Image.fromarray(hole).save(masks / bucket / image.file_name)

@@ -129,7 +129,8 @@ class ComparisonProject:
         for i, name in names.items():
             truth = np.full((size, size, 3), 10 * i, np.uint8)
             self.save(self.root / "data" / dataset / "test" / name, truth)
-            self.save(self.root / "build/masks" / dataset / bucket / name, hole)
+            masks = f"data/{dataset}/masks" if dataset == "custom" else f"build/masks/{dataset}"
+            self.save(self.root / masks / bucket / name, hole)
             for rank, run in enumerate(self.runs):
                 self.save(self.output(run, place, i), np.where(hole[..., None] > 0, np.uint8(60 + 20 * rank), truth))
         for run in self.runs:

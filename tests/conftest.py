@@ -91,7 +91,7 @@ SMALL: dict[str, Any] = {
         "strokes": 2,
         "custom": str(ROOT / "assets" / "custom"),
         "variant": {"name": "ours", "images": 3, "batch": 2},
-        "glide": {"images": 2, "batch": 2, "steps": 3, "upsampler_steps": 2},
+        "glide": {"images": 2, "batch": 2, "steps": 3, "upsampler_steps": 2, "upsampler_skipped": 1},
         "blended": {"images": 2, "batch": 2, "steps": 4, "skipped": 1, "views": 2, "candidates": 1},
         "sd_inpaint": {"images": 2, "batch": 2, "steps": 3},
         "controlnet_inpaint": {"images": 2, "batch": 2, "steps": 3},

@@ -14,9 +14,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "ecdm"
-# The main line and the comparison beside it.
-FILES = [YAML(typ="safe").load((ROOT / name).read_text(encoding="utf-8")) for name in ("dvc.yaml", "compare/dvc.yaml")]
-STAGES: dict[str, Any] = {name: stage for file in FILES for name, stage in file["stages"].items()}
+STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 NAMES = ("prepare", "masks", "canny", "foundation", "latents", "train", "generate", "evaluate", "report")
 
 
@@ -138,8 +136,13 @@ def test_variants_clear_away_what_params_no_longer_name(
     load_stage: Callable[[str], ModuleType],
     write_params: Callable[..., None],
 ) -> None:
-    """Gates and report hash whole folders, so that leftovers would change dvc.lock."""
+    """Gates, comparison and report hash whole folders, so that leftovers would change dvc.lock."""
     monkeypatch.chdir(tmp_path)
+    rivals = ("glide-scenes", "glide-shifted", "glide-folder", "copaint-scenes", "ours-shifted", "baseline-scenes")
+    for name in rivals:
+        (tmp_path / "build" / "compare" / name / "objects").mkdir(parents=True)
+        (tmp_path / "build" / "compared").mkdir(exist_ok=True)
+        (tmp_path / "build" / "compared" / f"{name}.csv").write_text(name)
     for name in ("ours-0", "ours-1", "sail-0", ".ours-0.partial"):
         for kind in ("train", "generate"):
             (tmp_path / "build" / kind / name / "deeper").mkdir(parents=True)
@@ -147,7 +150,8 @@ def test_variants_clear_away_what_params_no_longer_name(
             (tmp_path / "build" / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "build" / path).write_text(name)
     (tmp_path / "build" / "scores" / "reference.csv").write_text("all")
-    write_params(tmp_path, variants=["baseline", "ours"], seeds=[0, 2])
+    compare = {"methods": ["glide", "unipaint"]}
+    write_params(tmp_path, variants=["baseline", "ours"], seeds=[0, 2], compare=compare)
     load_stage("variants").main()
     left = {folder.name: {path.name for path in folder.iterdir()} for folder in (tmp_path / "build").iterdir()}
     others = {f"{name}.csv" for name in ("ours-0", "ours-1", "sail-0", ".ours-0.partial")}
@@ -156,6 +160,8 @@ def test_variants_clear_away_what_params_no_longer_name(
         "generate": {"ours-0"},
         "probe": {"ours-0.json"},
         "scores": {"ours-0.csv", "reference.csv"},
+        "compare": {"glide-scenes", "glide-shifted", "ours-shifted"},
+        "compared": {"glide-scenes.csv", "glide-shifted.csv", "ours-shifted.csv"},
         "variants": {"baseline.yaml", "ours.yaml"},
         "other": others,
     }
@@ -176,7 +182,10 @@ def test_variants_clear_nothing_on_bad_parameters(
     assert (tmp_path / "build" / "train" / "sail-0").is_dir()
 
 
-def test_variants_are_never_restored_without_being_run() -> None:
+def test_stages_that_clear_are_never_restored_without_being_run() -> None:
     """DVC's run cache skips no stage with an output that it is told to leave in place."""
     assert STAGES["variants"]["outs"] == [{"build/variants": {"persist": True}}]
-    assert {"seeds", "variants"} <= set(STAGES["variants"]["params"])
+    named = {"seeds", "variants", "data.source", "data.second.source", "compare.methods", "compare.variant.name"}
+    assert named <= set(STAGES["variants"]["params"])
+    assert STAGES["networks"]["outs"] == [{"build/networks/${item.name}": {"persist": True}}]
+    assert "networks" in STAGES["networks"]["params"]

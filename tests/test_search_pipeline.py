@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,11 @@ from ruamel.yaml import YAML
 from test_pipeline import closure
 from working_copy import ROOT, copy_tree, run
 
-from ecdm.cli import main
 from ecdm.search.plan import definition
 from ecdm.search.settings import load_tune
-from ecdm.stage import TorchState
 from ecdm.tracking import Store
 
 STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "tune" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-Ecdm = Callable[..., str]
 
 
 def must(copy: Path, *command: str) -> str:
@@ -34,22 +31,6 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     must(target, "ecdm", "profile", "micro")
     must(target, "dvc", "repro", "tune/dvc.yaml:short")
     return target
-
-
-@pytest.fixture
-def ecdm(copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Ecdm]:
-    """The project's command in the copy, by this process, which has imported what it needs; returns what it prints."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(copy)
-
-    def command(*arguments: str) -> str:
-        assert main([*arguments]) == 0
-        return capsys.readouterr().out
-
-    before = TorchState.current()
-    yield command
-    before.apply()
 
 
 def test_a_plain_reproduction_never_comes_to_the_search(copy: Path) -> None:
@@ -78,10 +59,10 @@ def test_the_stage_leaves_tables_and_figures_and_is_done(copy: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_same_search_again_is_the_same(copy: Path, ecdm: Ecdm, digests: Callable[[Path], dict[str, str]]) -> None:
+def test_the_same_search_again_is_the_same(copy: Path, digests: Callable[[Path], dict[str, str]]) -> None:
     first = digests(copy / "build" / "search" / "short")
-    assert "lambda-radius-short-noise" in ecdm("tune", "remove", "--short", "--yes")
-    ecdm("tune", "run", "--short", "--out", "again")
+    assert "lambda-radius-short-noise" in must(copy, "ecdm", "tune", "remove", "--short", "--yes")
+    must(copy, "ecdm", "tune", "run", "--short", "--out", "again")
     assert digests(copy / "again") == first
 
 
@@ -104,11 +85,14 @@ def test_mlflow_has_the_search_with_its_trials(copy: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", STAGES)
 def test_deps_cover_what_the_search_imports(name: str) -> None:
-    stage, imported = STAGES[name], closure(ROOT / "stages" / "tune.py")
+    stage = STAGES[name]
     paths = [ROOT / dep for dep in stage["deps"]]
-    assert not [path for path in imported if not any(path == p or p in path.parents for p in paths)]
-    ours = [path for path in paths if path.parts[-2:-1] == ("ecdm",)]
-    unused = [p for p in ours if not any(p == path or p in path.parents for path in imported)]
+    uncovered = [
+        path for path in closure(ROOT / "stages" / "tune.py") if not any(path == p or p in path.parents for p in paths)
+    ]
+    assert not uncovered
+    unused = [p for p in paths if p.parts[-2:-1] == ("ecdm",) and not any(p == path or p in path.parents for path in
+                                                                     closure(ROOT / "stages" / "tune.py"))]  # fmt: skip
     assert not unused
     assert stage["deps"][0] == "stages/tune.py"
 
@@ -120,14 +104,12 @@ def test_the_stages_know_the_parameters_of_a_trial(name: str) -> None:
     assert {"tune", "evaluate", "masks"} <= set(STAGES[name]["params"])
 
 
-def test_accepting_writes_the_best_values_and_keeps_the_comments(
-    copy: Path, ecdm: Ecdm, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_accepting_writes_the_best_values_and_keeps_the_comments(copy: Path) -> None:
     before = (copy / "params.yaml").read_text(encoding="utf-8")
     best = YAML(typ="safe").load((copy / "build/search/short/best.yaml").read_text())
-    shown = ecdm("tune", "accept", "--short", "--dry-run")
+    shown = must(copy, "ecdm", "tune", "accept", "--short", "--dry-run")
     assert (copy / "params.yaml").read_text(encoding="utf-8") == before
-    assert ecdm("tune", "accept", "--short") == shown
+    assert must(copy, "ecdm", "tune", "accept", "--short") == shown
     after = (copy / "params.yaml").read_text(encoding="utf-8")
     content = YAML(typ="safe").load(after)
     assert content["sail"]["lambda"] == best["sail"]["lambda"]
@@ -137,8 +119,8 @@ def test_accepting_writes_the_best_values_and_keeps_the_comments(
     assert [line.partition("#")[2] for line in after.splitlines()] == [
         line.partition("#")[2] for line in before.splitlines()
     ]
-    assert "has these values already" in ecdm("tune", "accept", "--short")
+    assert "has these values already" in must(copy, "ecdm", "tune", "accept", "--short")
     (copy / "params.yaml").write_text(before, encoding="utf-8")
-    assert main(["tune", "accept", "--from", "nowhere"]) == 2
-    message = "error: nowhere/best.yaml: no such file, expected the best values of a search"
-    assert capsys.readouterr().err.startswith(message)
+    missing = run(copy, "ecdm", "tune", "accept", "--from", "nowhere", quiet=True)
+    assert missing.returncode == 2
+    assert missing.stderr.startswith("error: nowhere/best.yaml: no such file, expected the best values of a search")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecdm.data.coco import load_image, read_split
-from ecdm.data.custom import read_custom, write_custom, write_custom_masks
+from ecdm.data.custom import read_custom, write_custom
 from ecdm.data.files import png_name
 
 ROOT = Path(__file__).parents[2]
@@ -52,13 +52,13 @@ def test_images_masks_and_prompts_keep_their_order(tmp_path: Path) -> None:
     Image.fromarray(boxed(32, 32)).save(tmp_path / "in" / "b.png")
     (tmp_path / "in" / "prompts.json").write_text(json.dumps(rows), encoding="utf-8")
     write_custom(tmp_path / "data", tmp_path / "in", 32)
-    write_custom_masks(tmp_path / "masks", tmp_path / "in", 32)
+    masks = tmp_path / "data" / "masks" / "custom"
     images = read_split(tmp_path / "data", "test")
     assert [(image.id, image.captions) for image in images] == [(1, ("first",)), (2, ("zweite 二",))]
-    assert {path.name for path in (tmp_path / "masks").iterdir()} == {png_name(1), png_name(2)}
+    assert {path.name for path in masks.iterdir()} == {png_name(1), png_name(2)}
     for image in images:
         assert load_image(tmp_path / "data" / "test" / image.file_name).shape == (32, 32, 3)
-        mask = np.array(Image.open(tmp_path / "masks" / png_name(image.id)))
+        mask = np.array(Image.open(masks / png_name(image.id)))
         assert np.array_equal(mask, boxed(32, 32))
     halves = noise(64, 64).astype(float).reshape(32, 2, 32, 2, 3).mean((1, 3))
     first = load_image(tmp_path / "data" / "test" / png_name(1)).astype(float)

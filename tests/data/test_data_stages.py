@@ -74,7 +74,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_prepare_writes_a_folder_for_each_set(place: Path) -> None:
-    stage_main("prepare")()
+    for name in ("prepare", "custom"):
+        stage_main(name)()
     names = sorted(path.name for path in (place / "data").iterdir())
     assert names == ["custom", "objects", "photos", "scenes", "shifted"]
     sizes = {name: len(read_split(place / "data" / name, "test")) for name in names}
@@ -94,7 +95,7 @@ def test_stages_do_not_depend_on_workers(place: Path, monkeypatch: pytest.Monkey
         for name in ("prepare", "canny"):
             stage_main(name)()
         found.append({**digests(place / "data"), **digests(place / "build")})
-    assert len(found[0]) == (18 + 5 + 6 + 6 + 7) + 17
+    assert len(found[0]) == (18 + 5 + 6 + 6) + 17
     assert found[0] == found[1]
 
 
@@ -106,9 +107,9 @@ def test_a_second_run_leaves_nothing_of_the_first(place: Path) -> None:
 
 
 def test_masks_and_edges_cover_the_images(place: Path) -> None:
-    for name in ("prepare", "masks", "canny"):
+    for name in ("prepare", "masks", "canny", "custom"):
         stage_main(name)()
-    build = place / "build"
+    build, by_hand = place / "build", place / "data/custom/masks"
     for name, dataset, split in (
         ("scenes", "scenes", "test"),
         ("shifted", "shifted", "test"),
@@ -118,10 +119,10 @@ def test_masks_and_edges_cover_the_images(place: Path) -> None:
         expected = {png_name(image.id) for image in read_split(place / "data" / dataset, split)}
         for bucket in BUCKETS:
             assert {path.name for path in (build / "masks" / name / bucket).iterdir()} == expected
-    for name, bucket in (("objects", "object"), ("custom", "custom")):
+    for name, bucket, masks in (("objects", "object", build / "masks/objects"), ("custom", "custom", by_hand)):
         expected = {png_name(image.id) for image in read_split(place / "data" / name, "test")}
-        assert {path.name for path in (build / "masks" / name).iterdir()} == {bucket}
-        assert {path.name for path in (build / "masks" / name / bucket).iterdir()} == expected
+        assert {path.name for path in masks.iterdir()} == {bucket}
+        assert {path.name for path in (masks / bucket).iterdir()} == expected
     for dataset, split in (
         ("scenes", "train"),
         ("scenes", "validation"),
@@ -201,17 +202,16 @@ def test_a_failure_late_in_prepare_leaves_no_output(place: Path, monkeypatch: py
     assert list((place / "data").iterdir()) == []
 
 
-@pytest.mark.parametrize("stage", ["prepare", "masks"])
-def test_pictures_made_by_hand_that_do_not_fit_leave_no_output(place: Path, stage: str) -> None:
-    stage_main("prepare")()
+def test_pictures_made_by_hand_that_do_not_fit_leave_no_output(place: Path) -> None:
+    (place / "data").mkdir()
     shutil.copytree(ROOT / "assets" / "custom", place / "own")
     (place / "own" / "masks" / "cat.png").unlink()
     write_params(place, compare__custom="own")
-    shutil.rmtree(place / "data" / "custom")
     before = digests(place)
     with pytest.raises(FileNotFoundError, match=r"own/masks/cat\.png: no such file"):
-        stage_main(stage)()
+        stage_main("custom")()
     assert digests(place) == before
+    assert list((place / "data").iterdir()) == []
 
 
 def test_images_of_a_folder_stand_where_the_shifted_scenes_stood(place: Path) -> None:
@@ -224,7 +224,7 @@ def test_images_of_a_folder_stand_where_the_shifted_scenes_stood(place: Path) ->
     write_params(place, data__second=second, data__shards=True)
     for name in ("prepare", "masks"):
         stage_main(name)()
-    names = ["custom", "folder", "objects", "photos", "scenes"]
+    names = ["folder", "objects", "photos", "scenes"]
     assert sorted(path.name for path in (place / "data").iterdir()) == names
     assert sorted(path.name for path in (place / "data" / "folder").iterdir()) == ["annotations", "test"]
     images = read_split(place / "data" / "folder", "test")

@@ -253,15 +253,9 @@ def test_the_stage_prepares_another_source_or_leaves_nothing(
     plain_coco(tmp_path / "raw", 8, 3)
     monkeypatch.chdir(tmp_path)
     values = {"source": "coco", "path": "raw", "train": None, "validation": 2, "test": 3, "smallest": 16}
-    write_params(tmp_path, data=values, compare={"custom": str(ROOT / "assets" / "custom")})
+    write_params(tmp_path, data=values)
     load_stage("prepare").main()
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
-        "coco",
-        "custom",
-        "objects",
-        "photos",
-        "shifted",
-    ]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["coco", "objects", "photos", "shifted"]
     assert len(read_split(tmp_path / "data" / "coco", "train")) == 6
     (tmp_path / "raw" / "val2017" / f"{1:012d}.png").write_text("no image")
     for path in (tmp_path / "data").iterdir():

@@ -21,7 +21,7 @@ from ecdm.config import Generate
 from ecdm.data.dataset import image_tensor
 from ecdm.data.scenes import SHAPES, Scene, draw_scene
 from ecdm.evaluation.audit import Audit, _textures
-from ecdm.evaluation.items import SingleItems
+from ecdm.evaluation.items import SingleItems, attributes, single_scenes
 from ecdm.evaluation.jobs import Job
 from ecdm.methods.fills import FILLS
 from ecdm.models.classifier import ATTRIBUTES, AttributeClassifier
@@ -95,9 +95,12 @@ def test_images_that_are_no_scenes_are_audited_without_items(
     assert list(values["vae_psnr"]) == ["all"]
     # Two images of each split.
     assert len(values["spectral_share"]) == len(values["vae_psnr"]["all"]) == 4
-    write_params(tree, data={"source": "folder", "path": "pictures"}, variants=["baseline"], gates={"enforce": False})
-    (tree / "build/probe").mkdir()
-    (tree / "build/probe/baseline-0.json").write_text("null")
+    compare = {"variant": {"name": "baseline"}}
+    data = {"source": "folder", "path": "pictures"}
+    write_params(tree, data=data, variants=["baseline"], compare=compare, gates={"enforce": False})
+    for name, text in (("probe/baseline-0.json", "null"), ("network_audit/values.json", "{}")):
+        (tree / "build" / name).parent.mkdir()
+        (tree / "build" / name).write_text(text)
     load_stage("gates").main()
     gates = json.loads((tree / "reports/gates.json").read_text())["gates"]
     assert {name.partition(".")[0] for name in gates} == {
@@ -158,8 +161,8 @@ def test_the_pixels_of_a_texture_show_it_alone(shape: str, monkeypatch: pytest.M
             assert np.ptp(shown.astype(int), axis=0).max() <= 1
 
 
-def test_single_scenes_are_held_out_and_have_one_item(items: SingleItems) -> None:
-    scenes = items.single_scenes(5)
+def test_single_scenes_are_held_out_and_have_one_item() -> None:
+    scenes = single_scenes(0, 5, 32)
     assert [len(scene.items) for scene in scenes] == [1] * 5
     assert len({scene.image.tobytes() for scene in scenes}) == 5
     others = {draw_scene(0, split, i, 32, items=1).image.tobytes() for split in ("train", "test") for i in range(20)}
@@ -167,9 +170,9 @@ def test_single_scenes_are_held_out_and_have_one_item(items: SingleItems) -> Non
 
 
 def test_attributes_are_counted_per_image(items: SingleItems) -> None:
-    scenes = items.single_scenes(6)
+    scenes = single_scenes(0, 6, 32)
     images = torch.stack([image_tensor(scene.image) for scene in scenes])
-    found = items.attributes(scenes, images)
+    found = attributes(items.classifier, scenes, images)
     with torch.no_grad():
         logits = items.classifier(images * 2 - 1)
     for name, classes in ATTRIBUTES.items():
@@ -179,7 +182,7 @@ def test_attributes_are_counted_per_image(items: SingleItems) -> None:
 
 
 def test_samples_follow_the_caption_and_not_the_batch(items: SingleItems) -> None:
-    scenes = items.single_scenes(3)
+    scenes = single_scenes(0, 3, 32)
     together, one_by_one = items.text_to_image(scenes, 3), items.text_to_image(scenes, 1)
     assert float((together - one_by_one).abs().max()) < 1 / 255
     other = [dataclasses.replace(scene, captions=("a photo of nothing",)) for scene in scenes]
@@ -197,7 +200,7 @@ def around_item(scene: Scene) -> Tensor:
 
 
 def test_inpainted_items_are_not_seen(items: SingleItems) -> None:
-    scenes = items.single_scenes(3)
+    scenes = single_scenes(0, 3, 32)
     found, holes = items.object_inpainting(scenes, 3), [around_item(scene) for scene in scenes]
     hidden = [
         dataclasses.replace(scene, image=np.where(hole.numpy()[..., None], np.uint8(0), scene.image))

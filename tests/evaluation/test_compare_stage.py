@@ -13,10 +13,11 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from compare_case import compared_tree, write_networks
+from compare_case import compared_tree, masks_of, write_networks
 from numpy.typing import NDArray
 from PIL import Image
 
+from ecdm.evaluation import comparison
 from ecdm.methods.fills import Reconstruction
 from ecdm.methods.registry import METHODS
 from ecdm.sections.base import VariantName
@@ -73,6 +74,29 @@ def inpaint(stage: ModuleType, load_stage: Callable[[str], ModuleType]) -> Inpai
     return lambda run, dataset: own.main(dataset) if run in VARIANTS else stage.main(run, dataset)
 
 
+@pytest.fixture
+def _uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the counting of operations, which takes longer than the pictures do."""
+    monkeypatch.setattr(comparison, "facts", lambda method, job, seed: {})
+
+
+@pytest.fixture
+def inpaint_again(stage: ModuleType, load_stage: Callable[[str], ModuleType], parts: Any, _uncounted: None) -> Inpaint:
+    """`inpaint` for several runs: they share the networks, whose loading takes longer than the pictures as well."""
+    own, make = load_stage("compare_own"), stage.make_method
+    methods: dict[str, Any] = {}
+
+    def made_once(name: str, ingredients: Any) -> Any:
+        if name not in methods:
+            methods[name] = make(name, ingredients)
+        return methods[name]
+
+    stage.make_method = made_once  # type: ignore[attr-defined]
+    for module in (stage, own):
+        module.load_foundation = lambda folder: parts  # type: ignore[attr-defined]
+    return lambda run, dataset: own.main(dataset) if run in VARIANTS else stage.main(run, dataset)
+
+
 def small(write: Callable[..., None], tree: Path, run: str, **changes: Any) -> None:
     """Params under which one run inpaints two images in every set."""
     compare: dict[str, Any] = {"variant": {"name": run, "images": 2, "batch": 2}} if run in VARIANTS else {}
@@ -81,12 +105,12 @@ def small(write: Callable[..., None], tree: Path, run: str, **changes: Any) -> N
 
 def change_images(tree: Path, change: Change, names: tuple[str, ...] = ("scenes", "objects", "custom")) -> None:
     """Change every test picture; `change` gets its pixels and where any of its masks has a hole."""
-    masks = tree / "build" / "masks"
     for name in names:
+        masks = masks_of(tree, name)
         for path in sorted((tree / "data" / name / "test").glob("*.png")):
             # Under the buckets of `small` alone: a pixel known to one of them is a known pixel of that output.
-            buckets = [b for b in ("10-20", "wide", "object", "custom") if (masks / name / b / path.name).is_file()]
-            holes = [np.array(Image.open(masks / name / bucket / path.name)) > 127 for bucket in buckets]
+            buckets = [b for b in ("10-20", "wide", "object", "custom") if (masks / b / path.name).is_file()]
+            holes = [np.array(Image.open(masks / bucket / path.name)) > 127 for bucket in buckets]
             pixels = np.array(Image.open(path))
             Image.fromarray(change(pixels, np.logical_and.reduce(holes))).save(path)
 
@@ -112,25 +136,25 @@ def inverted(pixels: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.u
 
 @pytest.mark.parametrize("run", RUNS)
 def test_no_output_hangs_on_the_true_pixels_of_the_hole_and_every_one_on_known_pixels_and_seed(
-    project: Path, inpaint: Inpaint, write_params: Callable[..., None], digests: Any, run: str
+    project: Path, inpaint_again: Inpaint, write_params: Callable[..., None], digests: Any, run: str
 ) -> None:
     small(write_params, project, run)
     holes_alike(project)
-    before = made(project, run, inpaint, digests)
+    before = made(project, run, inpaint_again, digests)
     assert len(before) == 2 * (2 + 2 + 2 + 2)
     change_images(project, inverted)
-    assert made(project, run, inpaint, digests) == before
+    assert made(project, run, inpaint_again, digests) == before
 
     def brightened(pixels: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
         pixels[~hole] = 255 - pixels[~hole]
         return pixels
 
     small(write_params, project, run, seed=1)
-    other = made(project, run, inpaint, digests)
+    other = made(project, run, inpaint_again, digests)
     assert all(other[name] != before[name] for name in before if "/raw/" in name)
     small(write_params, project, run)
     change_images(project, brightened)
-    other = made(project, run, inpaint, digests)
+    other = made(project, run, inpaint_again, digests)
     different = {name for name in before if other[name] != before[name]}
     assert {name for name in before if "/pasted/" in name} <= different
     # Where a grown hole leaves no known cell at this size, the known pixels reach the pasted output alone.
@@ -138,7 +162,12 @@ def test_no_output_hangs_on_the_true_pixels_of_the_hole_and_every_one_on_known_p
 
 
 def test_a_method_that_leaks_is_found(
-    project: Path, stage: ModuleType, inpaint: Inpaint, write_params: Callable[..., None], digests: Any, parts: Any
+    project: Path,
+    stage: ModuleType,
+    inpaint_again: Inpaint,
+    write_params: Callable[..., None],
+    digests: Any,
+    parts: Any,
 ) -> None:
     class Leaky(Reconstruction):
         native_size = None
@@ -147,9 +176,9 @@ def test_a_method_that_leaks_is_found(
     small(write_params, project, "glide")
     holes_alike(project)
     stage.make_method = lambda name, ingredients: Leaky(parts, name)  # type: ignore[attr-defined]
-    before = made(project, "glide", inpaint, digests)
+    before = made(project, "glide", inpaint_again, digests)
     change_images(project, inverted)
-    other = made(project, "glide", inpaint, digests)
+    other = made(project, "glide", inpaint_again, digests)
     assert all(other[name] != before[name] for name in before)
 
 
@@ -165,7 +194,7 @@ def test_pasted_outputs_are_the_input_outside_the_hole_at_every_bucket(
             for path in sorted((folder / name / bucket / "pasted").iterdir()):
                 truth, pasted = (np.array(Image.open(p)) for p in (project / "data" / name / "test" / path.name, path))
                 raw = np.array(Image.open(folder / name / bucket / "raw" / path.name))
-                hole = np.array(Image.open(project / "build" / "masks" / name / bucket / path.name)) > 127
+                hole = np.array(Image.open(masks_of(project, name) / bucket / path.name)) > 127
                 assert np.array_equal(pasted[~hole], truth[~hole])
                 assert np.array_equal(pasted[hole], raw[hole])
                 count += 1
@@ -176,6 +205,7 @@ def test_pasted_outputs_are_the_input_outside_the_hole_at_every_bucket(
     assert all(count > 0 for count in facts["evaluations"].values())
 
 
+@pytest.mark.usefixtures("_uncounted")
 def test_scores_tell_fidelity_alignment_and_attributes(
     project: Path, stage: ModuleType, load_stage: Callable[[str], ModuleType]
 ) -> None:

@@ -24,7 +24,7 @@ def spread(mean: float, step: float = 0.001) -> list[float]:
 
 
 def good() -> dict[str, Any]:
-    """What the audit stage writes when all is well."""
+    """What the audits of foundation and networks write when all is well."""
     full = {name: [1.0] * N for name in ATTRIBUTES}
     fill = {"psnr": spread(15), "ssim": spread(0.3), "lpips_random": spread(0.5)}
     untuned = {"psnr": spread(17), "ssim": spread(0.4), "lpips_random": spread(0.2)}
@@ -37,6 +37,11 @@ def good() -> dict[str, Any]:
             "unet": dict(untuned),
             "untuned": dict(untuned),
             **{name: dict(fill) for name in ("mean_fill", "telea", "navier_stokes")},
+        },
+        "networks": {
+            "attributes": {"true": full, "glide": dict(full)},
+            "retrieval": [1.0] * N,
+            "denoising": {"network": spread(0.1), "linear": spread(0.2)},
         },
     }
 
@@ -70,6 +75,16 @@ def _probe(variant: str, **changes: Any) -> Spoil:
     return spoil
 
 
+def _network(*keys: str, value: list[float]) -> Spoil:
+    def spoil(values: dict[str, Any], probes: dict[str, Any]) -> None:
+        found = values["networks"]
+        for key in keys[:-1]:
+            found = found[key]
+        found[keys[-1]] = value
+
+    return spoil
+
+
 def _value(key: str, value: Any) -> Spoil:
     return lambda values, probes: values.update({key: value})
 
@@ -87,6 +102,11 @@ SPOILED: dict[str, Spoil] = {
         f"untuned_over_{name}.lpips_random": _compared(name, "lpips_random", 0.1)
         for name in ("mean_fill", "telea", "navier_stokes")
     },
+    **{
+        f"glide.{name}": _network("attributes", "glide", name, value=[1.0] * 5 + [0.0] * (N - 5)) for name in ATTRIBUTES
+    },
+    "clip.retrieval": _network("retrieval", value=[1.0] * 5 + [0.0] * (N - 5)),
+    "pixel.denoising": _network("denoising", "network", value=spread(0.21)),
     **{f"{name}-0.frequency_ratio": _probe(name, rms_frequency=0.19) for name in ("acda", "ours")},
     **{f"{name}-0.wrong_tokens": _probe(name, other=spread(0.09)) for name in ("acda", "ours")},
 }
@@ -101,9 +121,12 @@ class Place:
 
     def run(self) -> tuple[int, dict[str, Any]]:
         """Exit code, and what reports/gates.json says."""
-        (self.root / "build" / "audit").mkdir(parents=True)
+        audited = {"audit": {k: v for k, v in self.values.items() if k != "networks"}}
+        audited["network_audit"] = self.values["networks"]
+        for name, values in audited.items():
+            (self.root / "build" / name).mkdir(parents=True)
+            (self.root / "build" / name / "values.json").write_text(json.dumps(values))
         (self.root / "build" / "probe").mkdir()
-        (self.root / "build" / "audit" / "values.json").write_text(json.dumps(self.values))
         for name in ("baseline", "sail", "acda", "ours"):
             path = self.root / "build" / "probe" / f"{name}-0.json"
             path.write_text(json.dumps(self.probes.get(name)))
@@ -147,6 +170,17 @@ def test_each_gate_can_fail_and_ends_the_stage(place: Place, name: str, capsys: 
     shown = capsys.readouterr()
     assert f"gates: 1 of {len(SPOILED)} do not hold ({name}); gates.enforce is true" in shown.err
     assert f"FAILS  {name} " in shown.out
+
+
+def test_pretrained_networks_have_no_gates(place: Place) -> None:
+    place.values["networks"] = {}
+    code, report = place.run()
+    assert code == 0
+    assert set(SPOILED) - set(report["gates"]) == {
+        *(f"glide.{n}" for n in ATTRIBUTES),
+        "clip.retrieval",
+        "pixel.denoising",
+    }
 
 
 def test_a_failed_gate_passes_when_not_enforced(

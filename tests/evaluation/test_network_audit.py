@@ -16,14 +16,12 @@ from ecdm.config import Params, load_params
 from ecdm.data.dataset import Batch, image_tensor
 from ecdm.data.scenes import draw_scene
 from ecdm.evaluation import network_audit
-from ecdm.evaluation.audit import Audit
-from ecdm.evaluation.items import SingleItems
+from ecdm.evaluation.items import attributes, single_scenes
 from ecdm.evaluation.network_audit import CAPTIONS, GROUPS, NetworkAudit, linear_guess
 from ecdm.evaluation.scene_fills import fill_scenes
 from ecdm.methods.registry import Ingredients
 from ecdm.models.classifier import AttributeClassifier
 from ecdm.models.networks import PixelUnet, load_clip, load_pixel
-from ecdm.models.perceptual import load_perceptual
 from ecdm.models.similarity import image_features, text_features
 from ecdm.models.tiny_networks import tiny_pixel_scheduler
 from ecdm.numerics.diffusion import Schedule, q_sample
@@ -58,10 +56,8 @@ def params(made_tree: Path) -> Params:
 
 @pytest.fixture(scope="module")
 def audit(networks: Path, params: Params, parts: Any, foundation_folder: Path) -> NetworkAudit:
-    net = load_perceptual("lpips_random")
-    foundation = Audit(parts, params.generate, "lpips_random", net, 0, 32, 10)
-    items = SingleItems(foundation, AttributeClassifier.load(foundation_folder / "classifier"))
-    return NetworkAudit(items, networks, params.compare, "no")
+    classifier = AttributeClassifier.load(foundation_folder / "classifier")
+    return NetworkAudit(parts, classifier, networks, params.compare, "no", 0, 32)
 
 
 @pytest.fixture
@@ -83,9 +79,9 @@ def test_all_is_measured_that_the_gates_read(audit: NetworkAudit, painters: Any)
     assert list(values["attributes"]) == ["true", "glide", "sd_inpaint"]
     assert {len(v) for found in values["attributes"].values() for v in found.values()} == {5}
     assert [images.shape for images in rows] == [(5, 3, 32, 32)] * 3
-    scenes = audit.items.single_scenes(5)
+    scenes = single_scenes(0, 5, 32)
     for name, images in zip(values["attributes"], rows, strict=True):
-        assert values["attributes"][name] == audit.items.attributes(scenes, images)
+        assert values["attributes"][name] == attributes(audit.classifier, scenes, images)
     assert torch.equal(rows[0], torch.stack([image_tensor(scene.image) for scene in scenes]))
     assert len(values["retrieval"]) == CAPTIONS * GROUPS
     assert [len(v) for v in values["denoising"].values()] == [5, 5]
@@ -100,20 +96,20 @@ def test_a_network_that_is_not_there_is_not_asked_for(audit: NetworkAudit, paint
 
 
 def test_glide_paints_from_text_alone(audit: NetworkAudit, painters: Any, networks: Path, params: Params) -> None:
-    scenes = audit.items.single_scenes(5)
+    scenes = single_scenes(0, 5, 32)
     found = audit.from_text(scenes, 2)
     painter, ingredients = painters["glide"]
     assert [len(batch.ids) for batch in painter.batches] == [2, 2, 1]
     assert all(bool(batch.masks.all()) for batch in painter.batches)
     assert [caption for batch in painter.batches for caption in batch.captions] == [s.captions[0] for s in scenes]
     assert bool((found == 0.5).all())
-    expected = (audit.items.audit.parts, networks, params.compare.glide, "no")
+    expected = (audit.parts, networks, params.compare.glide, "no")
     assert (ingredients.components, ingredients.networks, ingredients.settings, ingredients.precision) == expected
     assert len({value for drawn in painter.drawn for value in drawn}) == 5
 
 
 def test_stable_diffusion_paints_where_the_object_was(audit: NetworkAudit, painters: Any) -> None:
-    scenes = audit.items.single_scenes(4)
+    scenes = single_scenes(0, 4, 32)
     found = audit.objects(scenes, 4)
     (batch,) = painters["sd_inpaint"][0].batches
     for scene, image, mask, output in zip(scenes, batch.images, batch.masks, found, strict=True):
@@ -127,7 +123,7 @@ def test_stable_diffusion_paints_where_the_object_was(audit: NetworkAudit, paint
 
 
 def test_noise_is_an_images_own_whatever_the_batch(audit: NetworkAudit) -> None:
-    scenes, masks = audit.items.single_scenes(3), torch.ones(3, 1, 32, 32)
+    scenes, masks = single_scenes(0, 3, 32), torch.ones(3, 1, 32, 32)
     drawn = []
     for batch in (1, 3):
         painter = Painter()
@@ -143,7 +139,7 @@ def test_an_output_that_is_not_finite_is_refused(audit: NetworkAudit) -> None:
             whole[1] = torch.nan
             return whole
 
-    scenes, masks = audit.items.single_scenes(2), torch.ones(2, 1, 32, 32)
+    scenes, masks = single_scenes(0, 2, 32), torch.ones(2, 1, 32, 32)
     with pytest.raises(ValueError, match="painter: single, bucket object, image 1: found values that are not finite"):
         fill_scenes(Broken(), scenes, masks, 0, 2)
 

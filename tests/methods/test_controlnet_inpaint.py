@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
+from latent_case import check_batches, check_leaks, draw_batch, streams
 from torch import Tensor
 
 from ecdm.data.dataset import Batch
-from ecdm.methods.base import generator_for
 from ecdm.methods.registry import Ingredients, Rival, make_method
 from ecdm.numerics.masks import mean_filled
 from ecdm.sections.compare import Ddim
@@ -22,16 +22,11 @@ ETAS = [0.0, 1.0]
 LEVELS = [999, 749, 499, 249, -1]
 
 
-def draw_batch(whole: bool = False) -> Batch:
+def masked_batch(whole: bool = False) -> Batch:
     """Holes that cross cells, or nothing but hole."""
     masks = torch.full((2, 1, 32, 32), float(whole))
     masks[0, :, 5:24, 8:30], masks[1, :, 16:, 3:20] = 1, 1
-    images = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(2))
-    return Batch(images, masks, ["a red circle", "a blue square on the left"], [10, 11])
-
-
-def streams(seed: int = 0) -> list[torch.Generator]:
-    return [generator_for(seed, number) for number in (10, 11)]
+    return draw_batch(masks)
 
 
 def made(parts: Any, eta: float = 1.0, guidance: float = 3.0) -> Rival:
@@ -63,7 +58,7 @@ class Known:
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_it_is_the_pipeline_of_diffusers(parts: Any, eta: float, guidance: float, whole: bool) -> None:
     """With the known latents put in by the pipeline's callback, where anything is known."""
-    batch, generators = draw_batch(whole), streams()
+    batch, generators = masked_batch(whole), streams()
     known = Known(parts, batch)
     start = known.put(noise(generators), LEVELS[0], noise(generators))
 
@@ -102,7 +97,7 @@ def test_it_is_the_pipeline_of_diffusers(parts: Any, eta: float, guidance: float
 @pytest.mark.parametrize("eta", ETAS)
 def test_it_is_a_plain_loop(parts: Any, eta: float) -> None:
     """DDIM by Song's formula (eq. 12, 16), guidance in two passes, known latents put in at every level."""
-    batch, generators = draw_batch(), streams()
+    batch, generators = masked_batch(), streams()
     known = Known(parts, batch)
 
     def predicted(z: Tensor, t: int, captions: list[str]) -> Tensor:
@@ -125,34 +120,12 @@ def test_it_is_a_plain_loop(parts: Any, eta: float) -> None:
     torch.testing.assert_close(made(parts, eta).inpaint(batch, streams()), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, float("nan")])
-def test_it_does_not_read_the_hole(parts: Any, value: float) -> None:
-    batch, method = draw_batch(), made(parts)
-    spoiled = torch.where(batch.masks > 0, value, batch.images)
-    expected = method.inpaint(batch, streams())
-    assert torch.equal(method.inpaint(Batch(spoiled, batch.masks, batch.captions, batch.ids), streams()), expected)
-
-
-def test_it_reads_known_pixels_caption_and_noise(parts: Any) -> None:
-    batch, method = draw_batch(), made(parts)
-    expected = method.inpaint(batch, streams())
-    images = batch.images.clone()
-    images[:, :, 1, 1] = 1 - images[:, :, 1, 1]
-    others = [
-        Batch(images, batch.masks, batch.captions, batch.ids),
-        Batch(batch.images, batch.masks, ["a green star"] * 2, batch.ids),
-    ]
-    for other in others:
-        assert not torch.equal(method.inpaint(other, streams()), expected)
-    assert not torch.equal(method.inpaint(batch, streams(seed=1)), expected)
+def test_it_leaks_nothing(parts: Any) -> None:
+    check_leaks(made(parts), masked_batch(), known=(1, 1))
 
 
 def test_an_output_does_not_depend_on_batch_mates(parts: Any) -> None:
-    """But for rounding, since matrix products of another size may round otherwise."""
-    batch, method = draw_batch(), made(parts)
-    together = method.inpaint(batch, streams())
-    alone = Batch(batch.images[1:], batch.masks[1:], batch.captions[1:], batch.ids[1:])
-    torch.testing.assert_close(method.inpaint(alone, streams()[1:]), together[1:], rtol=1e-4, atol=1e-4)
+    check_batches(made(parts), masked_batch())
 
 
 def test_what_a_table_says_of_it(parts: Any) -> None:
@@ -162,5 +135,5 @@ def test_what_a_table_says_of_it(parts: Any) -> None:
 
 
 def test_no_library_complains(parts: Any, library_messages: Callable[[], list[str]]) -> None:
-    made(parts).inpaint(draw_batch(), streams())
+    made(parts).inpaint(masked_batch(), streams())
     assert library_messages() == []

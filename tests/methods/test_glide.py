@@ -32,8 +32,9 @@ def networks(tmp_path_factory: pytest.TempPathFactory, foundation_folder: Path) 
 
 @pytest.fixture
 def make(parts: Any, networks: Path) -> Callable[..., GlideInpainting]:
-    def method(guidance: float = 3.0) -> GlideInpainting:
-        own = Settings(images=2, batch=2, steps=4, guidance=guidance, upsampler_steps=3, upsampler_noise=0.9)
+    def method(guidance: float = 3.0, skipped: int = 0) -> GlideInpainting:
+        upsampler: dict[str, Any] = {"upsampler_steps": 3, "upsampler_skipped": skipped, "upsampler_noise": 0.9}
+        own = Settings(images=2, batch=2, steps=4, guidance=guidance, **upsampler)
         found = made("glide", parts, networks, own)
         assert isinstance(found, GlideInpainting)
         return found
@@ -94,10 +95,10 @@ def plain_loop(
     return x
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_it_is_a_plain_loop(make: Callable[..., GlideInpainting], guidance: float) -> None:
+@pytest.mark.parametrize(("guidance", "skipped"), [(1.0, 0), (3.0, 0), (3.0, 1)])
+def test_it_is_a_plain_loop(make: Callable[..., GlideInpainting], guidance: float, skipped: int) -> None:
     """One image at a time, guidance in two passes, channels put together by hand."""
-    method, batch = make(guidance), draw_batch()
+    method, batch = make(guidance, skipped), draw_batch()
     found = method.inpaint(batch, streams())
     base, upsampler = method.glide.base, method.glide.upsampler
     for row, generator in enumerate(streams()):
@@ -118,8 +119,11 @@ def test_it_is_a_plain_loop(make: Callable[..., GlideInpainting], guidance: floa
         def eps(x: Tensor, t: int, given: tuple[Tensor, ...] = (image * known, known, low), text: Tensor = text) -> Any:
             return upsampler.unet(torch.cat([x, *given], 1), torch.tensor([t]), text).sample
 
-        start = 0.9 * draw(generator, 16)
-        large = plain_loop(upsampler, eps, start, image, known, UPSAMPLER_LEVELS, generator)
+        start, levels = 0.9 * draw(generator, 16), UPSAMPLER_LEVELS[skipped:]
+        if skipped:
+            signal = float((1 - upsampler.scheduler.betas.double()).cumprod(0)[levels[0]])
+            start = signal**0.5 * low + (1 - signal) ** 0.5 * start
+        large = plain_loop(upsampler, eps, start, image, known, levels, generator)
         expected = F.interpolate(large / 2 + 0.5, scale_factor=2, mode="bilinear", align_corners=False)
         torch.testing.assert_close(found[row : row + 1], expected, rtol=1e-4, atol=1e-4)
 

@@ -173,14 +173,14 @@ def test_the_same_generators_give_the_same_bits(parts: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("value", [0.0, 1.0, float("nan")])
-def test_no_method_reads_the_hole(parts: Any, name: str, value: float) -> None:
+def test_no_method_reads_the_hole(parts: Any, name: str) -> None:
     """The teacher sees the hole's edges, which stay as they are here, and nothing else of it."""
     batch, method = draw_batch(), methods(parts, DDIM)[name]
-    spoiled = with_images(batch, torch.where(batch.masks > 0, value, batch.images))
-    assert not torch.equal(spoiled.images, batch.images)
     expected = method.inpaint(batch, generators(batch))
-    assert torch.equal(method.inpaint(spoiled, generators(spoiled)), expected)
+    for value in (0.0, 1.0, float("nan")):
+        spoiled = with_images(batch, torch.where(batch.masks > 0, value, batch.images))
+        assert not torch.equal(spoiled.images, batch.images)
+        assert torch.equal(method.inpaint(spoiled, generators(spoiled)), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from latent_case import check_leaks, draw_batch, one, streams
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,12 +26,11 @@ LEVELS = [999, 749, 499, 249, -1]
 SETTINGS = Settings(images=2, batch=2, iterations=3, lr=1e-3, steps=4, guidance=2.0)
 
 
-def draw_batch() -> Batch:
+def masked_batch() -> Batch:
     """Holes small enough that cells stay known; the second one lies between the nearest pixels of its cells."""
     masks = torch.zeros(2, 1, 32, 32)
     masks[0, :, 5:14, :7], masks[1, :, 25:28, 19:30] = 1, 1
-    images = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(2))
-    return Batch(images, masks, ["a red circle", "a blue square on the left"], [10, 11])
+    return draw_batch(masks)
 
 
 def grown() -> Tensor:
@@ -38,15 +38,6 @@ def grown() -> Tensor:
     hole = torch.zeros(2, 1, 4, 4)
     hole[0, :, :3, :2], hole[1, :, 3, 2:] = 1, 1
     return hole
-
-
-def streams(seed: int = 0) -> list[torch.Generator]:
-    return [generator_for(seed, number) for number in (10, 11)]
-
-
-def one(batch: Batch, row: int) -> Batch:
-    rows = slice(row, row + 1)
-    return Batch(batch.images[rows], batch.masks[rows], batch.captions[rows], batch.ids[rows])
 
 
 def made(parts: Any, settings: Settings = SETTINGS) -> Unipaint:
@@ -96,7 +87,7 @@ class State:
 def test_the_unet_is_afterwards_what_it_was(parts: Any) -> None:
     before = State(parts.unet)
     assert not any(before.flags)
-    made(parts).inpaint(draw_batch(), streams())
+    made(parts).inpaint(masked_batch(), streams())
     before.assert_is(parts.unet)
 
 
@@ -120,7 +111,7 @@ def test_also_after_an_error(parts: Any, place: str, monkeypatch: pytest.MonkeyP
     else:
         monkeypatch.setattr(Components, "decode", fail)
     with pytest.raises(RuntimeError, match="on purpose"):
-        made(parts).inpaint(draw_batch(), streams())
+        made(parts).inpaint(masked_batch(), streams())
     assert seen == [True]
     before.assert_is(parts.unet)
 
@@ -136,7 +127,7 @@ def test_the_context_restores_bits_that_are_no_numbers(parts: Any) -> None:
 
 
 def test_the_loss_is_that_of_the_known_cells(parts: Any) -> None:
-    batch, t = one(draw_batch(), 0), torch.tensor([412])
+    batch, t = one(masked_batch(), 0), torch.tensor([412])
     z0, eps = visible_latents(parts, batch), torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(5))
     known, text = 1 - grown()[:1], parts.embed([""])
     a = float(parts.scheduler.alphas_cumprod[412])
@@ -148,7 +139,7 @@ def test_the_loss_is_that_of_the_known_cells(parts: Any) -> None:
 
 
 def test_tuning_lowers_the_loss_on_what_is_known(parts: Any) -> None:
-    batch = one(draw_batch(), 0)
+    batch = one(masked_batch(), 0)
     z0, known, text = visible_latents(parts, batch), 1 - grown()[:1], parts.embed([""])
     probes = [(torch.tensor([t]), torch.randn(z0.shape, generator=torch.Generator().manual_seed(t))) for t in (99, 599)]
 
@@ -166,7 +157,7 @@ def test_tuning_lowers_the_loss_on_what_is_known(parts: Any) -> None:
 
 def test_tuning_is_adam_on_all_weights(parts: Any) -> None:
     """Against Adam's formulas (Kingma & Ba 2015) on gradients by diffusers' forward."""
-    batch, rate = one(draw_batch(), 0), SETTINGS.lr
+    batch, rate = one(masked_batch(), 0), SETTINGS.lr
     z0, known, text = visible_latents(parts, batch), 1 - grown()[:1], parts.embed([""])
     with trainable_for_now(parts.unet):
         tune(parts, z0, known, SETTINGS.model_copy(update={"iterations": 2}), generator_for(0))
@@ -196,7 +187,7 @@ def test_tuning_is_adam_on_all_weights(parts: Any) -> None:
 
 
 def test_known_cells_are_at_the_end_the_known_latents(parts: Any, decoded: list[Tensor]) -> None:
-    batch = draw_batch()
+    batch = masked_batch()
     made(parts).inpaint(batch, streams())
     known = (grown() == 0).expand(2, 4, 4, 4)
     z, z0 = torch.cat(decoded), visible_latents(parts, batch)
@@ -207,7 +198,7 @@ def test_known_cells_are_at_the_end_the_known_latents(parts: Any, decoded: list[
 
 def test_it_is_a_plain_loop_over_the_tuned_unet(parts: Any, decoded: list[Tensor]) -> None:
     """DDIM without noise by Song's formula, known latents put in before every step."""
-    batch, method = one(draw_batch(), 0), made(parts)
+    batch, method = one(masked_batch(), 0), made(parts)
     method.inpaint(batch, streams()[:1])
     generator, hole, z0 = streams()[0], grown()[:1], visible_latents(parts, batch)
     signal = {t: float(parts.scheduler.alphas_cumprod[t]) for t in LEVELS[:-1]} | {-1: 1.0}
@@ -247,14 +238,14 @@ def test_attention_is_masked_while_sampling_and_only_then(parts: Any, monkeypatc
     monkeypatch.setattr(torch, "baddbmm", noted(torch.baddbmm, "masked"))
     layers = (parts.unet.conv_in, parts.vae.decoder.conv_in)
     handles = [layer.register_forward_pre_hook(lambda *_: passes.append(set())) for layer in layers]
-    made(parts).inpaint(one(draw_batch(), 0), streams()[:1])
+    made(parts).inpaint(one(masked_batch(), 0), streams()[:1])
     for handle in handles:
         handle.remove()
     assert passes == [{"plain"}] * SETTINGS.iterations + [{"masked"}] * SETTINGS.steps + [{"plain"}]
 
 
 def test_an_image_alone_and_one_among_others_come_out_alike(parts: Any) -> None:
-    batch, method = draw_batch(), made(parts)
+    batch, method = masked_batch(), made(parts)
     together = method.inpaint(batch, streams())
     assert together.shape == (2, 3, 32, 32)
     for row in (0, 1):
@@ -263,29 +254,11 @@ def test_an_image_alone_and_one_among_others_come_out_alike(parts: Any) -> None:
 
 def test_every_image_has_a_generator(parts: Any) -> None:
     with pytest.raises(ValueError, match="zip"):
-        made(parts).inpaint(draw_batch(), streams()[:1])
+        made(parts).inpaint(masked_batch(), streams()[:1])
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, float("nan")])
-def test_it_does_not_read_the_hole(parts: Any, value: float) -> None:
-    batch, method = draw_batch(), made(parts)
-    spoiled = torch.where(batch.masks > 0, value, batch.images)
-    expected = method.inpaint(batch, streams())
-    assert torch.equal(method.inpaint(Batch(spoiled, batch.masks, batch.captions, batch.ids), streams()), expected)
-
-
-def test_it_reads_known_pixels_caption_and_noise(parts: Any) -> None:
-    batch, method = draw_batch(), made(parts)
-    expected = method.inpaint(batch, streams())
-    images = batch.images.clone()
-    images[:, :, 20, 30] = 1 - images[:, :, 20, 30]
-    others = [
-        Batch(images, batch.masks, batch.captions, batch.ids),
-        Batch(batch.images, batch.masks, ["a green star"] * 2, batch.ids),
-    ]
-    for other in others:
-        assert not torch.equal(method.inpaint(other, streams()), expected)
-    assert not torch.equal(method.inpaint(batch, streams(seed=1)), expected)
+def test_it_leaks_nothing(parts: Any) -> None:
+    check_leaks(made(parts), masked_batch(), known=(20, 30))
 
 
 def test_what_a_table_says_of_it(parts: Any) -> None:
@@ -294,5 +267,5 @@ def test_what_a_table_says_of_it(parts: Any) -> None:
 
 
 def test_no_library_complains(parts: Any, library_messages: Callable[[], list[str]]) -> None:
-    made(parts).inpaint(draw_batch(), streams())
+    made(parts).inpaint(masked_batch(), streams())
     assert library_messages() == []

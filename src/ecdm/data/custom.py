@@ -62,18 +62,16 @@ def read_custom(folder: Path, size: int) -> list[Custom]:
 
 
 def write_custom(folder: Path, source: Path, size: int) -> None:
-    """Write the images of `source` and their prompts as split `test`; ids from 1; raises as `read_custom`."""
+    """Write the images of `source` and their prompts as split `test`, their holes as masks/custom/<id>.png.
+
+    Ids count from 1; in a mask 255 = hole and 0 = known. Raises: as `read_custom`.
+    """
     images = []
     for image_id, custom in enumerate(read_custom(source, size), start=1):
         save_png(folder / "test" / png_name(image_id), custom.image)
+        save_png(folder / "masks" / "custom" / png_name(image_id), custom.hole.astype(np.uint8) * np.uint8(255))
         images.append(CaptionedImage(image_id, png_name(image_id), (custom.prompt,)))
     write_split(folder, "test", images)
-
-
-def write_custom_masks(folder: Path, source: Path, size: int) -> None:
-    """Write `folder/<id>.png`, 255 = hole and 0 = known, under the ids of `write_custom`; raises as `read_custom`."""
-    for image_id, custom in enumerate(read_custom(source, size), start=1):
-        save_png(folder / png_name(image_id), custom.hole.astype(np.uint8) * np.uint8(255))
 
 
 def _custom(folder: Path, number: int, row: _Row, size: int) -> Custom:

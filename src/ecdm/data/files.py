@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
@@ -68,6 +68,15 @@ def fresh_entries(folder: Path) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         for entry in sorted(beside.iterdir()):
             _replace(folder / entry.name, entry)
+
+
+def keep_only(folder: Path, names: Collection[str]) -> None:
+    """Remove every entry of a folder, which need not exist, but those of these names; links go, not what they name."""
+    for path in [path for path in folder.glob("*") if path.name not in names]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def png_name(image_id: int) -> str:

@@ -51,10 +51,11 @@ class Scope:
         if dataset != self.first:
             return scored
         shown = [_job((dataset, one), data, masks, self.strokes) for one in self.sets]
-        return [*scored, *shown, _job(CUSTOM, data, masks, None)]
+        by_hand = data / CUSTOM[0]
+        return [*scored, *shown, Job(*CUSTOM, by_hand, by_hand / "masks")]
 
 
-def _job(cell: tuple[str, str], data: Path, masks: Path, limit: int | None) -> Job:
+def _job(cell: tuple[str, str], data: Path, masks: Path, limit: int) -> Job:
     dataset, bucket = cell
     return Job(dataset, bucket, data / dataset, masks / dataset, limit=limit)
 

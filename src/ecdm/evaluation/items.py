@@ -21,6 +21,18 @@ from ecdm.models.denoiser import Denoiser
 from ecdm.numerics.samplers import make_scheduler, paste, sample, sample_noise
 
 
+def single_scenes(seed: int, count: int, size: int) -> list[Scene]:
+    """Held-out scenes of one item."""
+    return [object_scene(seed, index, size) for index in range(count)]
+
+
+@torch.no_grad()
+def attributes(classifier: AttributeClassifier, scenes: Sequence[Scene], images: Tensor) -> Values:
+    """Per-image correctness of shape, colour and texture of images (n, 3, h, w) in [0, 1]."""
+    truth = labels([scene.items[0] for scene in scenes])
+    return {name: values.tolist() for name, values in accuracy(classifier(images * 2 - 1), truth).items()}
+
+
 @dataclass(frozen=True)
 class SingleItems:
     """The foundation under audit, and the classifier that says what a picture shows."""
@@ -28,24 +40,14 @@ class SingleItems:
     audit: Audit
     classifier: AttributeClassifier
 
-    def single_scenes(self, count: int) -> list[Scene]:
-        """Held-out scenes of one item."""
-        return [object_scene(self.audit.seed, index, self.audit.size) for index in range(count)]
-
     def judged(self, count: int, batch: int) -> tuple[dict[str, Values], list[Tensor]]:
         """Correctness of true scenes, of samples from captions and of fills, per image; and these pictures."""
-        scenes = self.single_scenes(count)
+        scenes = single_scenes(self.audit.seed, count, self.audit.size)
         true = torch.stack([image_tensor(scene.image) for scene in scenes])
         made = [true, self.text_to_image(scenes, batch), self.object_inpainting(scenes, batch)]
         names = ("true", "text", "inpainting")
-        return {name: self.attributes(scenes, images) for name, images in zip(names, made, strict=True)}, made
-
-    def attributes(self, scenes: Sequence[Scene], images: Tensor) -> Values:
-        """Per-image correctness of shape, colour and texture."""
-        truth = labels([scene.items[0] for scene in scenes])
-        with torch.no_grad():
-            logits = self.classifier(images * 2 - 1)
-        return {name: values.tolist() for name, values in accuracy(logits, truth).items()}
+        judged = (attributes(self.classifier, scenes, images) for images in made)
+        return dict(zip(names, judged, strict=True)), made
 
     def text_to_image(self, scenes: Sequence[Scene], batch: int) -> Tensor:
         """Samples (n, 3, h, w) in [0, 1] from the scenes' first captions, from noise alone."""
@@ -67,7 +69,7 @@ class SingleItems:
         """The untuned branch's fills (n, 3, h, w) of holes that hide the whole item, pasted."""
         method = self.audit.untuned()
         images = torch.stack([image_tensor(scene.image) for scene in scenes])
-        masks = torch.stack([_hole(scene, self.audit.size) for scene in scenes])
+        masks = torch.stack([hole_of(scene, self.audit.size) for scene in scenes])
         outputs = []
         for start in range(0, len(scenes), batch):
             rows = slice(start, min(start + batch, len(scenes)))
@@ -78,7 +80,7 @@ class SingleItems:
         return torch.cat(outputs)
 
 
-def _hole(scene: Scene, size: int) -> Tensor:
-    """The hole (1, h, w) that hides the scene's one item."""
+def hole_of(scene: Scene, size: int) -> Tensor:
+    """The hole (1, size, size) that hides the scene's one item."""
     (item,) = scene.items
     return torch.from_numpy(object_hole(item.centre, item.radius, size)).float()[None]

@@ -15,7 +15,7 @@ from ecdm.models.foundation import embed
 from ecdm.models.networks import Glide, PixelUnet, enlarged, glide_input, load_glide
 from ecdm.models.precision import resolved
 from ecdm.numerics.ancestral import clipped, respaced
-from ecdm.numerics.diffusion import x0_from_eps
+from ecdm.numerics.diffusion import q_sample, x0_from_eps
 from ecdm.numerics.samplers import guide, sample_noise
 from ecdm.sections.compare import Glide as Settings
 
@@ -28,9 +28,10 @@ class GlideInpainting:
     """GLIDE's inpainting (Nichol et al. 2022), the method itself on whichever base and upsampler it is given.
 
     Ancestral sampling; in every step the known pixels of x0 are the image's. The upsampler takes the caption without
-    guidance. Other than as published, the base's output is not rounded to 8 bits between the two: a last bit would
-    decide over a whole level, and outputs would hang on the batch. An image's generator draws start and steps of the
-    base, then those of the upsampler.
+    guidance. With `upsampler_skipped` it starts from the base's image, noised, as a small one needs: its own first
+    guesses, made of noise alone, are clipped colours that later steps believe. Other than as published, the base's
+    output is not rounded to 8 bits between the two: a last bit would decide over a whole level, and outputs would hang
+    on the batch. An image's generator draws start and steps of the base, then those of the upsampler.
     """
 
     glide: Glide
@@ -63,9 +64,12 @@ class GlideInpainting:
         low = enlarged(sample_known(base, start, levels, generators), glide.upsampler.size)
 
         known = Known.of(moved, glide.upsampler.size)
+        schedule = glide.upsampler.schedule
         start = settings.upsampler_noise * sample_noise(known.image.shape, generators, known.image)
         upsampler = GuidedNetwork(glide.upsampler, self.half, known, text, guidance=1, low=low)
-        levels = respaced(settings.upsampler_steps, glide.upsampler.schedule.steps, SHARES)
+        levels = respaced(settings.upsampler_steps, schedule.steps, SHARES)[settings.upsampler_skipped :]
+        if settings.upsampler_skipped:
+            start = q_sample(low, levels[0], start, schedule)
         return to_images(sample_known(upsampler, start, levels, generators), batch)
 
     def embed(self, captions: Sequence[str]) -> Tensor:

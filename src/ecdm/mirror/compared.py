@@ -89,9 +89,8 @@ def compared_grids(root: Path, cell: Compared) -> dict[str, Folders]:
     found = {}
     for path in sorted((root / cell.folder).glob("*/*/manifest.json")):
         name, bucket = path.parts[-3:-1]
-        masks = root / BUILD / "masks" / name / bucket
         outputs = {cell.run: path.parent / "pasted"}
-        found[f"test/{name}/{bucket}"] = Folders(root / DATA / name, "test", masks, outputs)
+        found[f"test/{name}/{bucket}"] = Folders.tested(root / DATA, root / BUILD, name, bucket, outputs)
     return found
 
 

@@ -83,7 +83,7 @@ def _samples(scope: Scope, data: Path, build: Path, place: tuple[str, str], most
     made = {run: build / "compare" / f"{run}-{scope.main}" / dataset / bucket for run in scope.runs}
     count = min(most, *(_count(folder / "manifest.json") for folder in made.values()))
     outputs = {model_title(run): folder / "pasted" for run, folder in made.items()}
-    return read_samples(Folders(data / dataset, "test", build / "masks" / dataset / bucket, outputs), count)
+    return read_samples(Folders.tested(data, build, dataset, bucket, outputs), count)
 
 
 def _count(path: Path) -> int:

@@ -76,7 +76,13 @@ class Folders:
         """The pipeline's folders of one dataset and bucket: test split, pasted outputs of one seed."""
         runs = {name: build / "generate" / f"{name}-{seed}" for name in variants}
         outputs = {model_title(name): run / dataset / bucket / "pasted" for name, run in runs.items()}
-        return cls(data / dataset, "test", build / "masks" / dataset / bucket, outputs)
+        return cls.tested(data, build, dataset, bucket, outputs)
+
+    @classmethod
+    def tested(cls, data: Path, build: Path, dataset: str, bucket: str, outputs: Mapping[str, Path]) -> Folders:
+        """The test split under one bucket of masks: those that came with the images, else the pipeline's."""
+        own = data / dataset / "masks"
+        return cls(data / dataset, "test", (own if own.is_dir() else build / "masks" / dataset) / bucket, outputs)
 
 
 def read_samples(folders: Folders, count: int) -> list[Sample]:

@@ -37,12 +37,25 @@ class Own(Work):
 
 
 class Glide(Work):
-    """GLIDE (Nichol et al. 2022): steps and guidance of the base, steps and first noise of the upsampler."""
+    """GLIDE (Nichol et al. 2022): steps and guidance of the base, steps and first noise of the upsampler.
+
+    Of the upsampler's steps so many at the start are left out: it goes on from the base's image with noise.
+    """
 
     steps: Steps
     guidance: Scale
     upsampler_steps: Steps
+    upsampler_skipped: Annotated[int, Field(ge=0)]
     upsampler_noise: Share
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Glide:
+        if self.upsampler_skipped >= self.upsampler_steps:
+            raise ValueError(
+                f"upsampler_skipped: found {self.upsampler_skipped}, expected below upsampler_steps, "
+                f"{self.upsampler_steps}"
+            )
+        return self
 
 
 class Blended(Work):

@@ -72,10 +72,11 @@ def fit(
     average.copy_to(trained)
 
 
-def balanced_loss(eps: Tensor, prediction: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
-    """Eq. 5 weighted by noise over signal, which gives all t about the same share."""
+def balanced_loss(eps: Tensor, prediction: Tensor, t: Tensor, schedule: Schedule, most: float | None = None) -> Tensor:
+    """Eq. 5 weighted by noise over signal, by at most `most`, which gives all t about the same share."""
     signal, noise = schedule.scales(t, eps)
-    return ((noise / signal).flatten() * simple_loss_per_sample(eps, prediction)).mean()
+    weights = (noise / signal).flatten().clamp(max=most)
+    return (weights * simple_loss_per_sample(eps, prediction)).mean()
 
 
 def schedule_of(scheduler: DDPMScheduler) -> Schedule:

@@ -26,7 +26,7 @@ from ecdm.models.tiny_networks import (
     tiny_pixel_unet,
 )
 from ecdm.numerics.diffusion import q_sample, simple_loss
-from ecdm.training.fitting import Fit, Report, draw_noise, fit, one_of, pick, schedule_of
+from ecdm.training.fitting import Fit, Report, balanced_loss, draw_noise, fit, one_of, pick, schedule_of
 from ecdm.training.pretrain import encode, to_signed
 
 # Share of the samples whose hole is the whole image, so that text alone has to do.
@@ -35,6 +35,9 @@ WHOLE = 0.25
 WINDOW, GRID = 64, 8
 # What a base's image lacks of the truth: half are blurred by a 3x3 Gaussian, all have noise, at most so much.
 BLUR, NOISE = 0.6, 0.1
+# The large t decide over whole areas, where the noise is almost all of an image and a small error of its estimate is a
+# large one of x0; without a bound the very last ones would drown all others.
+LARGEST_WEIGHT = 8.0
 # CLIP's images are moved by up to so many pixels, and its logits grow to a hundredfold of the cosine at most.
 SHIFT, LARGEST_SCALE = 6, math.log(100)
 
@@ -137,7 +140,8 @@ def train_glide_upsampler(
         x0, hidden, low = to_signed(chosen)[window], whole[window], low[window]
         x0, hidden, low, ids, t, eps = _moved(settings, x0, hidden, low, ids, *draw_noise(x0, schedule, generator))
         x = glide_input(q_sample(x0, t, eps, schedule), x0, hidden, low)
-        return {"loss": simple_loss(eps, model(x, t, texts.embed(ids)).sample.float())}
+        prediction = model(x, t, texts.embed(ids)).sample.float()
+        return {"loss": balanced_loss(eps, prediction, t, schedule, LARGEST_WEIGHT)}
 
     return _fitted("glide_upsampler", model, loss_of, settings, seed, report)
 
@@ -160,7 +164,8 @@ def train_pixel(pixels: Tensor, settings: Fit, seed: int, report: Report) -> UNe
     def loss_of(generator: torch.Generator) -> dict[str, Tensor]:
         x0 = to_signed(pixels[torch.randint(len(pixels), (settings.batch,), generator=generator)])
         x0, t, eps = _moved(settings, x0, *draw_noise(x0, schedule, generator))
-        return {"loss": simple_loss(eps, model(q_sample(x0, t, eps, schedule), t).sample.float())}
+        prediction = model(q_sample(x0, t, eps, schedule), t).sample.float()
+        return {"loss": balanced_loss(eps, prediction, t, schedule, LARGEST_WEIGHT)}
 
     return _fitted("pixel", model, loss_of, settings, seed, report)
 
