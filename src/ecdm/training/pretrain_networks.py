@@ -75,7 +75,7 @@ def train_inpainting(
     """Train Stable Diffusion inpainting's UNet, started from `unet`, on scenes (n, 3, h, w) uint8.
 
     Its input is [z_t, mask, latents of the masked image]. All is encoded once, each scene with one of the holes
-    (m, 1, h, w) bool; more would cost more than they teach. Eq. 5 with uniform t; 10 % of the captions are dropped.
+    (m, 1, h, w) bool; more would cost more than they teach. Uniform t; 10 % of the captions are dropped.
     """
     torch.manual_seed(seed)  # weight initialisation reads the global generator
     model, schedule = tiny_inpainting_unet(unet).to(settings.device), schedule_of(tiny_scheduler())
@@ -90,7 +90,8 @@ def train_inpainting(
         beside = one_of(masked[:, None], rows, whole, WHOLE, generator)
         z0, ids, beside, t, eps = _moved(settings, z0, ids, beside, *draw_noise(z0, schedule, generator))
         z = torch.cat([q_sample(z0, t, eps, schedule), beside], dim=1)
-        return {"loss": simple_loss(eps, model(z, t, texts.embed(ids)).sample.float())}
+        prediction = model(z, t, texts.embed(ids)).sample.float()
+        return {"loss": balanced_loss(eps, prediction, t, schedule, LARGEST_WEIGHT)}
 
     return _fitted("sd_inpaint", model, loss_of, settings, seed, report)
 
