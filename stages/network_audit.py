@@ -19,21 +19,22 @@ from ecdm.stage import run
 
 BUILD = Path("build")
 FOUNDATION, NETWORKS, TARGET = BUILD / "foundation", BUILD / "networks", BUILD / "network_audit"
+CLASSIFIER = FOUNDATION / "classifier"
 SHOWN = 12
 
 
 def main() -> None:
     """build/{foundation,networks} → build/network_audit: values.json and a sheet of samples.
 
-    Pretrained networks are not held against scenes: of them nothing is measured.
+    Pretrained networks are not held against scenes, and without a foundation's classifier nothing can judge samples: of
+    these nothing is measured.
     """
     params = load_params()
     names, precision = params.networks.names, params.generate.precision
     values: dict[str, Any] = {}
     rows: list[Tensor] = []
-    if "pretrained" not in (params.foundation.source, params.networks.source):
-        parts = load_foundation(FOUNDATION).to(default_device())
-        classifier = AttributeClassifier.load(FOUNDATION / "classifier")
+    if params.networks.source != "pretrained" and CLASSIFIER.is_dir():
+        parts, classifier = load_foundation(FOUNDATION).to(default_device()), AttributeClassifier.load(CLASSIFIER)
         audit = NetworkAudit(parts, classifier, NETWORKS, params.compare, precision, params.seed, params.data.size)
         values, rows = audit.measured(names, params.gates.images, params.gates.batch)
     with fresh_folder(TARGET) as folder:

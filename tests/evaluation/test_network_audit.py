@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -225,3 +228,14 @@ def test_denoising_compares_a_network_with_that_guess(
     knowing = audit.denoising(3)
     assert knowing["linear"] == found["linear"]
     assert max(knowing["network"]) < 1e-3
+
+
+def test_without_a_classifier_nothing_is_measured(
+    tree: Path, load_stage: Callable[[str], ModuleType], write_params: Callable[..., None]
+) -> None:
+    """A team's own foundation: its samples have no judge, and the gates have nothing to hold."""
+    shutil.rmtree(tree / "build/foundation/classifier")
+    write_params(tree)
+    load_stage("network_audit").main()
+    assert [path.name for path in (tree / "build/network_audit").iterdir()] == ["values.json"]
+    assert json.loads((tree / "build/network_audit/values.json").read_text()) == {}
