@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from warm_python import WarmPython
 from working_copy import copy_tree, opened_files, run
 
-# Two whole reproductions and some partial ones: each stage is a process that imports for seconds.
+# Two whole reproductions and some partial ones.
 pytestmark = pytest.mark.timeout(3600)
 
 STAGES = ("train", "generate", "evaluate")
@@ -30,16 +31,21 @@ KEPT = (".dvc", "runs", "build/checkpoints", "mlflow.db.lock", "mlartifacts")
 
 def repro(copy: Path, *targets: str, opened: Path | None = None) -> str:
     """What `dvc repro` prints; a failure shows everything."""
-    done = run(copy, "dvc", "repro", *targets, quiet=True, opened=opened)
+    done = run(copy, "dvc", "repro", *targets, quiet=True, opened=opened, python=warm(copy))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def warm(copy: Path) -> Path:
+    """Where the copy's own WarmPython lies."""
+    return copy.with_name("python")
 
 
 def make_repro(copy: Path) -> subprocess.CompletedProcess[str]:
     """`make repro` in a copy that uses the environment of the tests."""
     (copy / ".venv").mkdir(exist_ok=True)
     (copy / ".venv" / ".ready").touch()
-    return run(copy, "make", "repro", quiet=True)
+    return run(copy, "make", "repro", quiet=True, python=warm(copy))
 
 
 def executed(output: str) -> set[str]:
@@ -95,7 +101,7 @@ def undeclared(stages: Mapping[str, Any], opened: Mapping[str, set[tuple[str, st
 
 
 @pytest.fixture(scope="module")
-def copies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     """Two copies at different paths, each with an empty cache of its own, both reproduced at once.
 
     The first has all variants, and its stages list the files that they open in a folder `opened` beside it; the second
@@ -109,10 +115,11 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         assert run(copy, "ecdm", "profile", "micro", quiet=True).returncode == 0
         set_params(copy, {"variants": variants})
         (copy / "dvc.lock").unlink(missing_ok=True)
-    with ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(repro, first, opened=opened), pool.submit(repro, second)]:
-            done.result()
-    return first, second
+    with WarmPython(warm(first)), WarmPython(warm(second)):
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(repro, first, opened=opened), pool.submit(repro, second)]:
+                done.result()
+        yield first, second
 
 
 def test_stages_open_what_they_declare_and_nothing_else(copies: tuple[Path, Path]) -> None:

@@ -36,26 +36,29 @@ def copy_tree(target: Path) -> Path:
     return target
 
 
-def environment(copy: Path, opened: Path | None = None) -> dict[str, str]:
+def environment(copy: Path, opened: Path | None = None, python: Path | None = None) -> dict[str, str]:
     """The environment in which commands see the copy's package and store, and nothing of the original's.
 
-    `opened`: a folder in which stages list the files that they open.
+    `opened`: a folder in which stages list the files that they open. `python`: the folder of a WarmPython.
     """
     known = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "DVC_"))}
     recording = {"ECDM_OPENED": str(opened)} if opened else {}
     package = [str(copy / "src"), *([str(RECORDER)] if opened else [])]
+    programs = [*([str(python)] if python else []), str(Path(sys.executable).parent), os.environ["PATH"]]
     return known | {
         **recording,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(programs),
         "PYTHONPATH": os.pathsep.join(package),
         "HF_HUB_OFFLINE": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
 
 
-def run(copy: Path, *command: str, quiet: bool = False, opened: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command in the copy; its output is shown, or captured when `quiet`."""
-    surroundings = environment(copy, opened)
+def run(
+    copy: Path, *command: str, quiet: bool = False, opened: Path | None = None, python: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in the copy, as `environment` says; its output is shown, or captured when `quiet`."""
+    surroundings = environment(copy, opened, python)
     return subprocess.run(list(command), cwd=copy, env=surroundings, text=True, capture_output=quiet)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +20,8 @@ def run(name: str, main: Callable[[], None]) -> None:
     A ValueError or OSError, which bad input gives, becomes one line on standard error and exit code 1; any
     other exception is a fault of the program and keeps its traceback.
     """
+    # Python ends with a search for garbage among all that the libraries have made, about a second's work.
+    atexit.register(gc.freeze)
     try:
         with stage_run(name) if first_process() else nullcontext(), _torch_as_set():
             main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ def fit(
     average.copy_to(trained)
 
 
-def balanced_loss(eps: Tensor, prediction: Tensor, t: Tensor, schedule: Schedule, most: float | None = None) -> Tensor:
+def balanced_loss(eps: Tensor, prediction: Tensor, t: Tensor, schedule: Schedule, most: float = math.inf) -> Tensor:
     """Eq. 5 weighted by noise over signal, by at most `most`, which gives all t about the same share."""
     signal, noise = schedule.scales(t, eps)
     weights = (noise / signal).flatten().clamp(max=most)
