@@ -206,7 +206,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"compare.glide.upsampler_skipped": 10},
         "compare.glide: upsampler_skipped: found 10, expected below upsampler_steps, 10",
     ),
-    ({"compare.blended.skipped": 16}, "compare.blended: skipped: found 16, expected below steps, 16"),
+    ({"compare.blended.skipped": 16}, "compare.blended: skipped: found 16, expected below steps, 12"),
     ({"compare.copaint.shrink": 1.0}, "compare.copaint.shrink: found 1.0, expected less than 1"),
     ({"compare.unipaint.images": 1}, "compare.unipaint.images: found 1, expected greater than or equal to 2"),
     (

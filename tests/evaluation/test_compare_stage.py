@@ -13,7 +13,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from compare_case import compared_tree, masks_of, write_networks
+from compare_case import compared_tree, masks_of
+from network_case import write_networks
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -30,9 +31,9 @@ Change = Callable[[NDArray[np.uint8], NDArray[np.bool_]], NDArray[np.uint8]]
 
 
 @pytest.fixture(scope="session")
-def networks(tmp_path_factory: pytest.TempPathFactory, foundation_folder: Path) -> Path:
+def networks(tmp_path_factory: pytest.TempPathFactory, parts: Any, foundation_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("networks")
-    write_networks(folder, foundation_folder)
+    write_networks(folder, parts, foundation_folder)
     return folder
 
 

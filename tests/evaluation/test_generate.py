@@ -247,15 +247,15 @@ def test_a_missing_mask_is_named(trained: Path, stage: ModuleType) -> None:
     assert not (trained / "build" / "generate" / "ours-0").exists()
 
 
-def test_any_number_of_processes_writes_the_same_files(
+def test_any_number_of_processes_and_threads_writes_the_same_files(
     trained: Path, write_params: Callable[..., None], digests: Callable[[Path], dict[str, str]]
 ) -> None:
-    write_params(trained, generate={"batch": 2, "steps": 2}, masks={"buckets": ["50-60"]})
     found = []
-    for count in (1, 2):
+    for count, threads in ((1, 1), (1, 2), (2, 2)):
+        write_params(trained, threads=threads, generate={"batch": 2, "steps": 2}, masks={"buckets": ["50-60"]})
         launch([str(ROOT / "stages" / "generate.py"), "ours", "0"], trained, count)
         found.append(digests(trained / "build" / "generate"))
         assert [path.name for path in (trained / "runs").iterdir()] == ["generate@ours-0.json"]
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
     # Two kinds of every picture, and the manifests.
     assert len(found[0]) == 2 * sum(DATASETS.values()) + len(DATASETS)

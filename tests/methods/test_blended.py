@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from compare_case import write_networks
 from diffusers import DDPMScheduler
+from network_case import write_networks
 from pixel_case import (
     check_batches,
     check_failures,
@@ -36,12 +36,14 @@ from ecdm.numerics.views import draw_views
 from ecdm.sections.compare import Blended as Settings
 
 SETTINGS = Settings(images=2, batch=2, steps=4, skipped=1, clip_weight=1000.0, range_weight=50.0, views=3, candidates=1)
+# Of the channels, as the folder of CLIP has them.
+MEANS, DEVIATIONS = torch.tensor([[0.4, 0.5, 0.6], [0.2, 0.3, 0.4]])[..., None, None]
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory, foundation_folder: Path) -> Path:
+def networks(tmp_path_factory: pytest.TempPathFactory, parts: Any, foundation_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("networks")
-    write_networks(folder, foundation_folder)
+    write_networks(folder, parts, foundation_folder)
     return folder
 
 
@@ -97,7 +99,7 @@ def plain_distance(method: BlendedDiffusion, picture: Tensor, text: Tensor, view
     places = points.view(1, -1, 3) @ views.transpose(1, 2)
     grid = (places[..., :2] / places[..., 2:]).view(-1, side, side, 2).float()
     seen = F.grid_sample(picture.expand(len(views), -1, -1, -1), grid, "bilinear", "zeros", align_corners=False)
-    features = method.clip.model.get_image_features(((seen + 1) / 2 - 0.5) / 0.5).pooler_output
+    features = method.clip.model.get_image_features(((seen + 1) / 2 - MEANS) / DEVIATIONS).pooler_output
     return 0.5 * F.cosine_similarity(features, text).arccos().square().mean()
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from compare_case import write_networks
 from diffusers import DDIMScheduler, DDPMScheduler
+from network_case import write_networks
 from pixel_case import (
     check_batches,
     check_failures,
@@ -49,9 +49,9 @@ LEVELS = [750, 500, 250, 0]
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory, foundation_folder: Path) -> Path:
+def networks(tmp_path_factory: pytest.TempPathFactory, parts: Any, foundation_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("networks")
-    write_networks(folder, foundation_folder)
+    write_networks(folder, parts, foundation_folder)
     return folder
 
 

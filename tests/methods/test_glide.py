@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from compare_case import write_networks
 from diffusers import DDPMScheduler, UNet2DConditionModel
+from network_case import write_networks
 from pixel_case import check_batches, check_failures, check_leaks, draw, draw_batch, made, streams
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,9 +24,9 @@ BASE_LEVELS, UPSAMPLER_LEVELS = [999, 666, 333, 0], [999, 270, 0]
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory, foundation_folder: Path) -> Path:
+def networks(tmp_path_factory: pytest.TempPathFactory, parts: Any, foundation_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("networks")
-    write_networks(folder, foundation_folder)
+    write_networks(folder, parts, foundation_folder)
     return folder
 
 

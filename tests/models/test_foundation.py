@@ -13,10 +13,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
-from ecdm.models.foundation import NETWORKS, PARTS, at_once, load_foundation
+from ecdm.models.foundation import NETWORKS, PARTS, align, at_once, load_foundation, load_network
 
 
 @pytest.fixture
@@ -274,3 +274,16 @@ def test_the_autoencoder_takes_a_batch_in_slices(parts: Any, monkeypatch: pytest
     finally:
         for handle in handles:
             handle.remove()
+
+
+def test_weights_begin_where_torchs_own_do(foundation_folder: Path) -> None:
+    """Files that are mapped as they are may put them anywhere, which shows in the last bits of a product."""
+    unet = load_network(foundation_folder / "unet", PARTS["unet"])
+    assert {tensor.data_ptr() % 64 for tensor in unet.state_dict().values()} == {0}
+    layer = nn.Linear(3, 2)
+    values = torch.arange(7.0)
+    layer.weight.data = values[1:].view(2, 3)
+    assert layer.weight.data_ptr() % 64
+    align(layer)
+    assert layer.weight.data_ptr() % 64 == 0
+    assert torch.equal(layer.weight.data, values[1:].view(2, 3))

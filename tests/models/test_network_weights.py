@@ -138,7 +138,7 @@ def test_only_what_is_needed_is_downloaded(
     expected = {f"clip/{file}" for file in texts | {"config.json", "model.safetensors"}}
     expected |= {f"sd_inpaint/unet/{file}" for file in ("config.json", "diffusion_pytorch_model.safetensors")}
     assert fetched == expected
-    assert load_clip(tmp_path / "clip").size == 16
+    assert load_clip(tmp_path / "clip").size == 32
 
 
 def test_a_published_sampler_becomes_the_training_schedule(
@@ -276,4 +276,4 @@ def test_the_stage_brings_pretrained_networks(
         run("networks@glide", lambda: stage.main("glide"))
     expected = "missing component (networks.pretrained.glide), expected a folder of class UNet2DConditionModel"
     assert capfd.readouterr().err == f"networks@glide: {published / 'glide/upsampler'}: {expected}\n"
-    assert load_glide(tmp_path / "build/networks/glide").upsampler.size == 32
+    assert load_glide(tmp_path / "build/networks/glide").upsampler.size == 16

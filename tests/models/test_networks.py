@@ -73,7 +73,7 @@ def test_all_load_frozen(made: Path, load: Callable[[str, Path], Any]) -> None:
     networks = [unet, glide.base.unet, glide.upsampler.unet, glide.text_encoder, pixel.unet, clip.model]
     assert all(frozen(network) for network in networks)
     assert unet.config.in_channels == 9
-    assert (glide.base.size, glide.upsampler.size, pixel.size) == (16, 32, 16)
+    assert (glide.base.size, glide.upsampler.size, pixel.size) == (8, 16, 16)
     assert (glide.base.unet.config.in_channels, glide.upsampler.unet.config.in_channels) == (7, 10)
     assert len(glide.tokenizer) == glide.text_encoder.config.vocab_size
 
@@ -98,7 +98,7 @@ def test_the_noise_stands_before_a_learned_variance(made: Path) -> None:
 
 def test_clip_says_how_it_wants_its_images(made: Path) -> None:
     clip = load_clip(made / "clip")
-    assert clip.size == 16
+    assert clip.size == 32
     assert clip.mean.shape == clip.deviation.shape == (1, 3, 1, 1)
     assert clip.mean.flatten().tolist() == pytest.approx([0.4, 0.5, 0.6])
     assert clip.deviation.flatten().tolist() == pytest.approx([0.2, 0.3, 0.4])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from compare_case import write_networks
+from network_case import write_networks
 from PIL import Image
 from torch.nn import functional as F
 from transformers import CLIPProcessor
@@ -21,9 +22,9 @@ TEXTS = ["a red striped circle", "a gray wooden background with a blue square", 
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, foundation_folder: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, parts: Any, foundation_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("networks")
-    write_networks(folder, foundation_folder)
+    write_networks(folder, parts, foundation_folder)
     return folder / "clip"
 
 

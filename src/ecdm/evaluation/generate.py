@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ecdm.data.dataset import Batch, MaskedFolder
 from ecdm.data.files import png_name, save_png
@@ -27,17 +26,20 @@ def generate(method: Method, work: Sequence[Job], folder: Path, seed: int, batch
     Raises: ValueError naming an image whose output is not finite; what was written so far stays out of scores,
     since the stage then fails.
     """
-    for job in work:
-        target, parts = folder / job.dataset / job.bucket, job.batches(batch)
-        mine = range(team.index, len(parts), team.count)
-        title = f"{method.name} {job.dataset} {job.bucket}"
-        for part in (parts[i] for i in tqdm(mine, desc=title, disable=None if team.first else True)):
-            raw = inpaint(method, part, seed, job)
-            for number, *pictures in zip(part.ids, *_files(raw, part), strict=True):
-                for kind, picture in zip(("raw", "pasted"), pictures, strict=True):
-                    save_png(target / kind / png_name(number), picture.permute(1, 2, 0).numpy())
-        if team.first:
-            _write_manifest(target, method, job, parts)
+    batches = [(job, job.batches(batch)) for job in work]
+
+    def write(place: tuple[Job, MaskedFolder, int]) -> None:
+        job, parts, i = place
+        part = parts[i]
+        for number, *pictures in zip(part.ids, *_files(inpaint(method, part, seed, job), part), strict=True):
+            for kind, picture in zip(("raw", "pasted"), pictures, strict=True):
+                path = folder / job.dataset / job.bucket / kind / png_name(number)
+                save_png(path, picture.permute(1, 2, 0).numpy())
+
+    team.share(write, [(job, parts, i) for job, parts in batches for i in range(len(parts))], method.name)
+    if team.first:
+        for job, parts in batches:
+            _write_manifest(folder / job.dataset / job.bucket, method, job, parts)
 
 
 def _write_manifest(target: Path, method: Method, job: Job, parts: MaskedFolder) -> None:

@@ -1,15 +1,20 @@
-"""The processes that share a stage's work: one, or those that `accelerate launch` started."""
+"""The processes that share a stage's work: one, or those that `accelerate launch` started, each with workers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from tqdm import tqdm
 
 from ecdm.data.files import fresh_folder
 
@@ -47,3 +52,36 @@ class Team:
         else:
             yield broadcast_object_list([Path()])[0]
             PartialState().wait_for_everyone()
+
+    def share(self, run: Callable[[Any], None], tasks: Sequence[Any], title: str) -> None:
+        """Run each task in one of the processes, under a progress bar; the first error ends it.
+
+        A CPU's threads become workers of one thread each, which takes small networks to twice the speed that two
+        threads give them, and makes results the same under any number of threads.
+        """
+        mine = tasks[self.index :: self.count]
+        shown: dict[str, Any] = {"total": len(mine), "desc": title, "disable": None if self.first else True}
+        workers = torch.get_num_threads() if self.device.type == "cpu" and sys.platform == "linux" else 1
+        if workers == 1:
+            for task in tqdm(mine, **shown):
+                run(task)
+            return
+        # Forked, not started anew: what the tasks need is there already, and its memory is shared.
+        context = get_context("fork")
+        with ProcessPoolExecutor(workers, context, _prepare, (run, mine)) as pool:
+            for _ in tqdm(pool.map(_run, range(len(mine))), **shown):
+                pass
+
+
+# What a worker was forked for.
+_work: list[tuple[Callable[[Any], None], Sequence[Any]]] = []
+
+
+def _prepare(run: Callable[[Any], None], tasks: Sequence[Any]) -> None:
+    torch.set_num_threads(1)
+    _work.append((run, tasks))
+
+
+def _run(place: int) -> None:
+    run, tasks = _work[-1]
+    run(tasks[place])

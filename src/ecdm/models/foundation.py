@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -31,6 +31,8 @@ PARTS: dict[str, Any] = {
 # Of all images that the autoencoder takes at once: 32 of 128 px, two of 512 px.
 PIXELS = 32 * 128**2
 LOCAL: dict[str, Any] = {"local_files_only": True}
+# Bytes; what torch gives its own tensors.
+ALIGNMENT = 64
 NETWORKS = ("vae", "text_encoder", "unet", "controlnet_canny", "controlnet_inpaint")
 
 
@@ -180,7 +182,15 @@ def load_network(folder: Path, part: Any) -> Any:
     missing = sorted(info["missing_keys"])
     if missing:
         raise ValueError(f"{folder}: found no weights for {missing[0]} ({len(missing)} in all), expected {_kind(part)}")
+    align(network)
     return network
+
+
+def align(network: nn.Module) -> None:
+    """Move weights that begin anywhere, as in a mapped file, to where torch's own do: a CPU's last bits hang on it."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.data_ptr() % ALIGNMENT:
+            tensor.data = tensor.data.clone()
 
 
 def _kind(part: Any, what: str = "folder") -> str:
