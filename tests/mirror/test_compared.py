@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from ecdm.data.coco import CaptionedImage, write_split
-from ecdm.mirror.compared import Compared, compared, compared_means, fill_compared
+from ecdm.mirror.compared import Compared, compared, compared_grids, compared_means, fill_compared
+from ecdm.mirror.contents import inpainted_grid
 from ecdm.reporting.measured import Record
 from ecdm.tracking import Store
 
@@ -117,3 +118,10 @@ def test_a_mean_that_is_no_number_is_named(project: Path) -> None:
     (project / "reports" / "comparison.csv").write_text(HEAD + ROWS.replace("20.5", "high", 1))
     with pytest.raises(ValueError, match=r"comparison\.csv: line 2: expected a number in mean"):
         compared_means(project, Compared("compare_scores", "glide", "scenes"))
+
+
+def test_a_method_that_made_fewer_images_than_there_are_has_those_in_its_grid(project: Path) -> None:
+    cell = Compared("compare", "glide", "scenes")
+    assert inpainted_grid(compared_grids(project, cell)["test/objects/object"]).shape == (24, 24, 3)
+    (project / cell.folder / "objects" / "object" / "pasted" / "000000000003.png").unlink()
+    assert inpainted_grid(compared_grids(project, cell)["test/objects/object"]).shape == (24, 16, 3)

@@ -111,10 +111,11 @@ def grid_folders(root: Path, variant: str, seed: int) -> dict[str, Folders]:
 def inpainted_grid(folders: Folders) -> Pixels:
     """Three rows, a column per sample: masked input, output pasted, truth; smaller pictures stand on white.
 
-    Raises: as `read_samples`.
+    A run that made fewer than `SHOWN` has the first of them. Raises: as `read_samples`.
     """
     columns = []
-    for sample in read_samples(folders, SHOWN):
+    (made,) = (len(list(outputs.glob("*.png"))) for outputs in folders.outputs.values())
+    for sample in read_samples(folders, min(SHOWN, max(made, 1))):
         (output,) = sample.outputs.values()
         columns.append((masked_input(sample.truth, sample.hole), output, sample.truth))
     height = max(column[2].shape[0] for column in columns)

@@ -73,11 +73,13 @@ def notes(found: Comparison) -> list[str]:
         f"**Perceptual distance:** {perceptual_note(shown_metrics(scope.metrics))}",
         *_native(found),
         "**Text:** the CLIP score is 100 times the cosine between output and caption, at least 0, by the CLIP of "
-        "`build/networks`. Attributes are the share of outputs in which a classifier of such scenes sees the shape, "
-        "colour and texture that the caption names, where the hole hides the whole item.",
+        "`build/networks`, which guides Blended Diffusion as well. Attributes are the share of outputs in which a "
+        "classifier of such scenes sees the shape, colour and texture that the caption names, where the hole hides the "
+        "whole item.",
         "**Cost:** counted for one image: evaluations are samples through a network, of which guidance asks two at "
         "every step; operations are those of convolutions, matrix products and attention, a multiplication and an "
-        "addition as two. No time and no hardware is in these numbers.",
+        "addition as two. No time and no hardware is in these numbers. CoPaint's line searches differ from image to "
+        "image; its counts are those of the first.",
     ]
     return lines
 
