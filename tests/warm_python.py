@@ -53,7 +53,7 @@ if sys.argv[1:2] and sys.argv[1] in {scripts!r}:
     connection.sendall(request)
     # Nothing, where the stage's process was killed with the one that waits for it.
     sys.exit((connection.recv(1) or b"\\1")[0])
-os.execv({python!r}, ["python", *sys.argv[1:]])
+os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 """
 
 
