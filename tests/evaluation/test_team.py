@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,10 +49,33 @@ def test_one_thread_needs_no_worker(tmp_path: Path, threads: int) -> None:
     assert seen == [0, 1, 2]
 
 
-def test_a_workers_error_is_the_stages(threads: int) -> None:
+def test_a_workers_error_is_the_stages_and_ends_it(tmp_path: Path, threads: int) -> None:
     def fail(task: int) -> None:
         if task == 3:
             raise ValueError(f"image {task}: not finite")
+        (tmp_path / str(task)).touch()
+        time.sleep(0.02)
 
     with pytest.raises(ValueError, match="image 3: not finite"):
-        Team(0, 1, CPU).share(fail, range(7), "numbers")
+        Team(0, 1, CPU).share(fail, range(500), "numbers")
+    assert len(list(tmp_path.iterdir())) < 250
+
+
+def test_workers_end_with_a_killed_process(tmp_path: Path) -> None:
+    """A task that goes on would write into the folder of the stage's next run."""
+    code = f"""
+import pathlib, os, time, torch
+from ecdm.evaluation.team import Team
+def wait(task):
+    pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()
+    time.sleep(600)
+torch.set_num_threads(2)
+Team(0, 1, torch.device("cpu")).share(wait, range(2), "waits")
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        while len(found := [int(path.name) for path in tmp_path.iterdir()]) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    while any(Path("/proc", str(number)).exists() for number in found):
+        time.sleep(0.05)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -9,14 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from tqdm import tqdm
 
-from ecdm.data.files import fresh_folder
+from ecdm.data.files import fresh_folder, progress
+
+Task = TypeVar("Task")
+# Of prctl, in Linux's sys/prctl.h.
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -53,35 +58,36 @@ class Team:
             yield broadcast_object_list([Path()])[0]
             PartialState().wait_for_everyone()
 
-    def share(self, run: Callable[[Any], None], tasks: Sequence[Any], title: str) -> None:
-        """Run each task in one of the processes, under a progress bar; the first error ends it.
+    def share(self, run: Callable[[Task], None], tasks: Sequence[Task], title: str) -> None:
+        """Run every task in one of the processes, under a progress bar; the first error ends it.
 
-        A CPU's threads become workers of one thread each, which takes small networks to twice the speed that two
-        threads give them, and makes results the same under any number of threads.
+        Under Linux a CPU's threads become workers of one thread each: small networks gain little from a second thread,
+        and the results are the same under any number of them.
         """
         mine = tasks[self.index :: self.count]
-        shown: dict[str, Any] = {"total": len(mine), "desc": title, "disable": None if self.first else True}
         workers = torch.get_num_threads() if self.device.type == "cpu" and sys.platform == "linux" else 1
         if workers == 1:
-            for task in tqdm(mine, **shown):
-                run(task)
+            self._watch(map(run, mine), len(mine), title)
             return
-        # Forked, not started anew: what the tasks need is there already, and its memory is shared.
-        context = get_context("fork")
-        with ProcessPoolExecutor(workers, context, _prepare, (run, mine)) as pool:
-            for _ in tqdm(pool.map(_run, range(len(mine))), **shown):
-                pass
+        # Forked: they have the networks at once, in shared memory, and one thread each needs none of the parent's.
+        with ProcessPoolExecutor(workers, get_context("fork"), _begin, (run, mine)) as pool:
+            self._watch(pool.map(_run, range(len(mine))), len(mine), title)
+
+    def _watch(self, results: Iterator[None], total: int, title: str) -> None:
+        for _ in progress(results, total, title) if self.first else results:
+            pass
 
 
 # What a worker was forked for.
-_work: list[tuple[Callable[[Any], None], Sequence[Any]]] = []
+_work: list[Callable[[int], None]] = []
 
 
-def _prepare(run: Callable[[Any], None], tasks: Sequence[Any]) -> None:
+def _begin(run: Callable[[Task], None], tasks: Sequence[Task]) -> None:
+    # Killed with the process that forked it, whose folder the next run of the stage will use.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     torch.set_num_threads(1)
-    _work.append((run, tasks))
+    _work[:] = [lambda place: run(tasks[place])]
 
 
 def _run(place: int) -> None:
-    run, tasks = _work[-1]
-    run(tasks[place])
+    _work[0](place)
