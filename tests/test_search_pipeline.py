@@ -85,14 +85,11 @@ def test_mlflow_has_the_search_with_its_trials(copy: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", STAGES)
 def test_deps_cover_what_the_search_imports(name: str) -> None:
-    stage = STAGES[name]
+    stage, imported = STAGES[name], closure(ROOT / "stages" / "tune.py")
     paths = [ROOT / dep for dep in stage["deps"]]
-    uncovered = [
-        path for path in closure(ROOT / "stages" / "tune.py") if not any(path == p or p in path.parents for p in paths)
-    ]
-    assert not uncovered
-    unused = [p for p in paths if p.parts[-2:-1] == ("ecdm",) and not any(p == path or p in path.parents for path in
-                                                                     closure(ROOT / "stages" / "tune.py"))]  # fmt: skip
+    assert not [path for path in imported if not any(path == p or p in path.parents for p in paths)]
+    ours = [path for path in paths if path.parts[-2:-1] == ("ecdm",)]
+    unused = [p for p in ours if not any(p == path or p in path.parents for path in imported)]
     assert not unused
     assert stage["deps"][0] == "stages/tune.py"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from ecdm.data.scenes import draw_scene
 from ecdm.models.classifier import labels
 from ecdm.models.tiny import tiny_text_encoder, tiny_unet, train_tokenizer
 from ecdm.numerics.canny import canny
+from ecdm.numerics.diffusion import Schedule
+from ecdm.training.fitting import balanced_loss
 from ecdm.training.pretrain import (
     Fit,
     draw_scenes,
@@ -108,6 +111,16 @@ def test_a_group_has_a_factor_on_the_learning_rate() -> None:
     fit("x", groups, lambda generator: {"loss": slow.sum() + fast.sum()}, Fit(20, 1, 0.01), 0, Log())
     assert float(slow) < -0.01
     assert float(fast / slow) == pytest.approx(10, rel=0.01)
+
+
+@pytest.mark.parametrize("most", [math.inf, 1.0])
+def test_the_balanced_loss_weighs_by_noise_over_signal_up_to_its_limit(most: float) -> None:
+    """With ᾱ = 0.8, 0.5, 0.1 the weights are 1/2, 1, 3."""
+    schedule = Schedule(torch.tensor([0.8, 0.5, 0.1], dtype=torch.float64))
+    prediction = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64).view(3, 1, 1, 1).expand(3, 2, 4, 4)
+    found = balanced_loss(torch.zeros_like(prediction), prediction, torch.arange(3), schedule, most)
+    weights = [min(weight, most) for weight in (0.5, 1.0, 3.0)]
+    assert float(found) == pytest.approx(sum(w * size**2 for w, size in zip(weights, (1, 2, 3), strict=True)) / 3)
 
 
 def test_scenes_are_the_training_splits_whatever_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
