@@ -27,10 +27,13 @@ def launch(arguments: Sequence[str], cwd: Path, count: int) -> list[str]:
     return outputs
 
 
-def accelerated(arguments: Sequence[str], cwd: Path, count: int) -> list[str]:
-    """Run a script by `accelerate launch` in so many processes; the lines that they printed, in any order."""
-    # What it finds by itself on a machine with several GPUs; on one without, the processes meet on CPUs.
-    options = ["--multi_gpu", "--num_processes", str(count), "--main_process_port", "0"]
+def accelerated(arguments: Sequence[str], cwd: Path, count: int, kind: Sequence[str] = ("--multi_gpu",)) -> list[str]:
+    """Run a script by `accelerate launch` in so many processes; the lines that they printed, in any order.
+
+    The kind is what accelerate finds by itself on a machine with several GPUs, if nothing else is given; on one
+    without GPUs the processes meet on CPUs.
+    """
+    options = [*kind, "--num_processes", str(count), "--main_process_port", "0"]
     command = [str(Path(sys.executable).with_name("accelerate")), "launch", *options, *arguments]
     # HF_HOME: accelerate would take its defaults from a file of whoever runs the tests.
     told = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HOME": str(cwd / "settings")}

@@ -286,12 +286,28 @@ def test_what_is_not_finite_stops_the_run_before_it_is_saved(
     assert not run.checkpoint.exists()
 
 
-def test_parts_of_a_branch_on_several_processes_are_refused(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As accelerate's configuration for FSDP or DeepSpeed would have it."""
-    found = property(lambda self: DistributedType.FSDP)
-    monkeypatch.setattr(Accelerator, "distributed_type", found)
-    with pytest.raises(ValueError, match="launch: found FSDP, expected processes with whole copies of the branch"):
-        train(make_run(), QUIET)
+class _Plugin:
+    def __init__(self, version: int) -> None:
+        self.fsdp_version = version
+
+
+@pytest.mark.parametrize(
+    ("found", "plugin", "optimiser", "message"),
+    [
+        (DistributedType.FSDP, _Plugin(1), "adamw", "launch: found FSDP, expected plain .* with fsdp_version 2"),
+        (DistributedType.DEEPSPEED, None, "adamw", "launch: found DEEPSPEED, expected plain .* with fsdp_version 2"),
+        (DistributedType.FSDP, _Plugin(2), "adamw_8bit", "train.optimiser: found adamw_8bit, expected adamw"),
+    ],
+)
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_parts_that_cannot_be_gathered_are_refused(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch, found: DistributedType, plugin: Any, optimiser: str, message: str
+) -> None:
+    """As accelerate's configuration for the first FSDP or for DeepSpeed would have it."""
+    monkeypatch.setattr(Accelerator, "distributed_type", property(lambda self: found))
+    monkeypatch.setattr(AcceleratorState, "fsdp_plugin", plugin, raising=False)
+    with pytest.raises(ValueError, match=message):
+        train(make_run(optimiser=optimiser), QUIET)
 
 
 @pytest.mark.usefixtures("fresh_accelerate")

@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ecdm.training.fsdp import part, whole
+
 History = list[tuple[int, str, float]]
 # At the end of a name: a plain number, as some optimisers count their steps.
 NUMBER = ":number"
@@ -31,21 +33,36 @@ class State:
     history: History
 
 
-def save_state(path: Path, key: str, state: State) -> None:
-    """Write the state to `path`; a kill at any moment leaves the old file or the new one."""
-    tensors: dict[str, Tensor] = {}
-    for i, parameter in enumerate(state.parameters):
-        tensors[f"{i}.parameter"] = parameter.detach()
-        moments = state.optimiser.state.get(parameter, {})
-        tensors |= {f"{i}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
-        tensors |= {f"{i}.{k}{NUMBER}": torch.tensor(v) for k, v in moments.items() if not isinstance(v, Tensor)}
-    tensors |= {f"{i}.average": average for i, average in enumerate(state.average)}
+def save_state(path: Path, key: str, state: State, write: bool = True) -> None:
+    """Write the state to `path`; a kill at any moment leaves the old file or the new one.
+
+    Of a state in parts all processes gather the whole, and one of them is to `write` it.
+    """
+    tensors = {}
+    for name, tensor in _tensors(state):
+        gathered = whole(tensor)
+        if write:
+            tensors[name] = gathered.contiguous().cpu()
+    if not write:
+        return
     metadata = {"key": key, "step": str(state.step), "history": json.dumps(state.history)}
     path.parent.mkdir(parents=True, exist_ok=True)
     # Of this process alone: another one may be at the same run, taken for lost by mistake.
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary, metadata)
+    save_file(tensors, temporary, metadata)
     os.replace(temporary, path)
+
+
+def _tensors(state: State) -> Iterator[tuple[str, Tensor]]:
+    for i, parameter in enumerate(state.parameters):
+        yield f"{i}.parameter", parameter.detach()
+        for name, value in state.optimiser.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                yield f"{i}.{name}", value
+            else:
+                yield f"{i}.{name}{NUMBER}", torch.tensor(value)
+    for i, average in enumerate(state.average):
+        yield f"{i}.average", average
 
 
 def load_state(path: Path, key: str, state: State) -> bool:
@@ -89,9 +106,9 @@ def _opened(path: Path, key: str) -> Iterator[Any]:
 @torch.no_grad()
 def _restore(state: State, tensors: dict[str, Tensor]) -> None:
     for i, average in enumerate(state.average):
-        average.copy_(tensors.pop(f"{i}.average"))
+        average.copy_(part(tensors.pop(f"{i}.average"), average))
     for i, parameter in enumerate(state.parameters):
-        parameter.copy_(tensors.pop(f"{i}.parameter"))
+        parameter.copy_(part(tensors.pop(f"{i}.parameter"), parameter))
         names = [name for name in tensors if name.startswith(f"{i}.")]
         if names:
             moments = {name.split(".", 1)[1]: tensors.pop(name) for name in names}
@@ -103,7 +120,7 @@ def _moment(state: State, parameter: nn.Parameter, name: str, value: Tensor) -> 
         return name.removesuffix(NUMBER), value.item()
     if value.shape == parameter.shape:
         # In the memory layout of the weights: fused optimisers walk through both side by side.
-        return name, torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        return name, torch.empty_like(parameter, dtype=value.dtype).copy_(part(value, parameter))
     # Only fused optimisers have their count of steps beside the weights.
     away = name == "step" and not state.optimiser.defaults.get("fused")
     return name, value.to("cpu" if away else parameter.device)

@@ -17,15 +17,16 @@ REPEATED = ("BasicTransformerBlock", "ResnetBlock2D")
 BACKEND, GRAPHS = "inductor", 1024
 
 
-def arrange(branch: Branch, components: Components, settings: Train) -> None:
-    """Set up branch and frozen networks as the settings say."""
+def arrange(branch: Branch, components: Components, settings: Train, whole: bool = True) -> None:
+    """Set up branch and frozen networks as the settings say; `whole`: the branch is not going to be in parts."""
     networks: list[Any] = [branch.controlnet, components.unet, components.controlnet_canny]
     if settings.gradient_checkpointing:
         # The gradient passes through the frozen decoder too, whose activations are the larger part.
         branch.controlnet.enable_gradient_checkpointing()
         components.unet.enable_gradient_checkpointing()
     if settings.channels_last:
-        for network in networks:
+        # FSDP takes contiguous weights alone.
+        for network in networks if whole else networks[1:]:
             network.to(memory_format=torch.channels_last)
     if settings.compile:
         # Blocks of a class share a cache with a place for each shape; beyond its limit they would not be compiled.

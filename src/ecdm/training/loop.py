@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedType, PartialState
+from accelerate import Accelerator, PartialState
 from tqdm import tqdm
 
 from ecdm.config import Train
@@ -19,12 +19,10 @@ from ecdm.models.branch import Branch
 from ecdm.training.average import Average
 from ecdm.training.checkpoint import History, State, load_state, save_state
 from ecdm.training.folder import TrainFolder
+from ecdm.training.fsdp import Twin, in_parts
 from ecdm.training.layout import arrange, make_optimiser, restore
 from ecdm.training.objective import Objective, TrainBatch
 from ecdm.training.shares import Shares
-
-# Every process has the branch as a whole.
-WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
 
 @dataclass(frozen=True)
@@ -57,24 +55,27 @@ class Run:
 
 
 def train(run: Run, callbacks: Callbacks) -> History:
-    """Train, resuming where the checkpoint stands; leaves the moving average in the branch, frozen.
+    """Train, resuming where the checkpoint stands; leaves the moving average in `run.branch`, frozen.
 
     Branch and foundation move to accelerate's device. Of several processes, which share every batch, the main one alone
-    validates, reports and saves; its losses are means over all of them.
+    validates, reports and saves; its losses are means over all of them. Under FSDP each keeps a part of the branch, and
+    all of them gather it for the main one.
     Returns every (step, name, value) reported, those before a resume included.
     Raises: Diverged when a loss or a gradient is not finite; ValueError for a batch that the processes cannot share.
     """
     settings = run.settings
     shares = Shares.of(settings, PartialState(cpu=_on_cpu()).num_processes)
-    accelerator = _accelerator(settings, shares)
+    accelerator = Accelerator(
+        gradient_accumulation_steps=shares.passes, mixed_precision=settings.precision, cpu=_on_cpu()
+    )
+    twin = Twin(run.branch) if in_parts(accelerator, settings) else None
     run.objective.parts.to(accelerator.device)
-    arrange(run.branch, run.objective.parts, settings)
+    arrange(run.branch, run.objective.parts, settings, whole=twin is None)
     optimiser = make_optimiser(settings, run.branch.groups(settings.lr, run.acda_lr))
     base = [float(group["lr"]) for group in optimiser.param_groups]
     wrapped, prepared = accelerator.prepare(run.branch, optimiser)
-    parameters = [p for p in run.branch.parameters() if p.requires_grad]
-    average = Average(parameters, settings.ema_decay)
-    state = State(parameters, average.values, optimiser, 0, [])
+    average = Average(run.branch, settings.ema_decay, twin)
+    state = State(average.parameters, average.values, optimiser, 0, [])
     if load_state(run.checkpoint, run.key, state):
         average.resume(state.step)
     batches = _batches(run, shares, accelerator, state.step)
@@ -87,25 +88,13 @@ def train(run: Run, callbacks: Callbacks) -> History:
             average.step()
             state.step += 1
             bar.update()
-            if is_main_process():
+            if is_main_process() or twin is not None:
                 _after(run, callbacks, state, average, row)
     accelerator.wait_for_everyone()
-    average.settle()
+    run.branch = average.settled()
     restore(run.branch)
     run.branch.requires_grad_(False).eval()
     return state.history
-
-
-def _accelerator(settings: Train, shares: Shares) -> Accelerator:
-    accelerator = Accelerator(
-        gradient_accumulation_steps=shares.passes, mixed_precision=settings.precision, cpu=_on_cpu()
-    )
-    if accelerator.distributed_type not in WHOLE:
-        found = accelerator.distributed_type.value
-        raise ValueError(
-            f"launch: found {found}, expected processes with whole copies of the branch, as checkpoints have"
-        )
-    return accelerator
 
 
 def _batches(run: Run, shares: Shares, accelerator: Accelerator, first: int) -> Iterator[TrainBatch]:
@@ -157,26 +146,30 @@ def _step(
 
 
 def _after(run: Run, callbacks: Callbacks, state: State, average: Average, row: dict[str, float]) -> None:
-    """Report, validate and save, each at its own pace; validation sees the averaged weights."""
-    settings, step = run.settings, state.step
+    """Report, validate and save, each at its own pace; validation sees the averaged weights.
+
+    Other processes than the main one are here only to gather what is kept in parts.
+    """
+    settings, step, main = run.settings, state.step, is_main_process()
     last = step == settings.steps
     shown = dict(row) if (step - 1) % settings.log_every == 0 or last else {}
     if step % settings.validate_every == 0 or last:
-        with average.shown():
-            shown["validation_loss"] = validation_loss(run)
-            shown |= callbacks.validate(step, run.branch)
-    if shown:
+        with average.shown() as branch:
+            if main:
+                shown["validation_loss"] = validation_loss(run, branch)
+                shown |= callbacks.validate(step, branch)
+    if main and shown:
         state.history.extend((step, name, value) for name, value in shown.items())
         callbacks.metrics(step, shown)
     if step % settings.checkpoint_every == 0 or last:
-        save_state(run.checkpoint, run.key, state)
+        save_state(run.checkpoint, run.key, state, write=main)
 
 
 @torch.no_grad()
-def validation_loss(run: Run) -> float:
+def validation_loss(run: Run, branch: Branch) -> float:
     """L_simple on fixed validation samples under fixed draws."""
     batch = run.validation.fixed(run.settings.validation_images)
-    return float(run.objective(run.branch, batch).per_sample.mean())
+    return float(run.objective(branch, batch).per_sample.mean())
 
 
 def _check_finite(name: str, value: float, step: int) -> None:
