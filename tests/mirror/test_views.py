@@ -44,6 +44,13 @@ def test_every_chart_stands_in_a_section_that_is_open() -> None:
     assert pictures == [(240, ["test/scenes/10-20", "test/photos"]), (120, ["validation"])]
 
 
+def test_sections_of_pictures_are_closed_for_any_data_set() -> None:
+    tags = views(KEY, METRICS, [], {"test/coco/10-20": 1, "test/photos/10-20": 1, "validation": 1}, None)
+    sections = json.loads(tags[f"{VIEW}compare-01234567"])["compareRunSections"]
+    closed = [section["uuid"] for section in sections if not section["display"]]
+    assert closed[-3:] == ["test", "test/coco", "test/photos"]
+
+
 def test_addresses() -> None:
     assert links("http://x/#/experiments/1", {}) == []
     (_, compare), (_, tree) = links("http://x/#/experiments/1", {LATEST: KEY})

@@ -142,7 +142,7 @@ def test_the_secret_goes_before_params(tmp_path: Path, monkeypatch: pytest.Monke
         ),
         ("postgresql://me:secret#1@localhost:{port}/studies", "search storage postgresql+psycopg2://localhost:{port}"),
         ("grpc://localhost:{port}", "search storage grpc://localhost:{port}: no answer within"),
-        ("grpc://localhost", "search storage grpc://localhost: "),
+        ("grpc://localhost", "search storage grpc://localhost: found no port, expected grpc://HOST:PORT"),
         ("mongodb://localhost:{listening}/x", "found scheme 'mongodb', expected sqlite:///FILE, journal:///FILE"),
         ("sqlite:////proc/none/studies.db", "search storage sqlite:////proc/none/studies.db: "),
         ("journal:////proc/none/studies.log", "search storage journal:////proc/none/studies.log: "),

@@ -75,7 +75,9 @@ def _charts(
 ) -> dict[str, Any]:
     """Sections with the charts; MLflow puts one of every other metric into the closed sections."""
     kinds = list(dict.fromkeys(name.rpartition("/")[0] for name in metrics))
-    others = [*(f"{VS_BASELINE}{kind}" for kind in kinds), "Model metrics", "test", "test/scenes", "test/photos"]
+    # Of a key `test/<data set>/<bucket>` both folders.
+    shown = [name for key in pictures if "/" in key for name in (key.partition("/")[0], key.rpartition("/")[0])]
+    others = [*(f"{VS_BASELINE}{kind}" for kind in kinds), "Model metrics", *shown]
     charts = []
     for kind in kinds:
         names = [name for name in metrics if name.rpartition("/")[0] == kind]

@@ -62,11 +62,10 @@ def open_storage(tune: Tune, root: Path, stale: Stale | None = None) -> BaseStor
             return JournalStorage(JournalFileBackend(str(path)))
         if not _readable(uri):
             raise ValueError(f"found no address, expected {KINDS}, with # / and @ in passwords as %23 %2F and %40")
+        proxy = _proxy_of(uri)
         if problem := unreachable(uri):
             raise ValueError(problem)
-        if urlsplit(uri).scheme == GRPC:
-            return _proxy(uri)
-        return _database(uri, tune, stale)
+        return _proxy(*proxy) if proxy else _database(uri, tune, stale)
     except Exception as error:
         raise ValueError(f"search storage {where}: {_said(error, uri, where)}") from error
 
@@ -80,11 +79,18 @@ def _readable(uri: str) -> bool:
     return True
 
 
-def _proxy(uri: str) -> BaseStorage:
+def _proxy_of(uri: str) -> tuple[str, int] | None:
+    """Host and port of a gRPC proxy's address; None for every other one."""
     parts = urlsplit(uri)
+    if parts.scheme != GRPC:
+        return None
     if not parts.hostname or not parts.port:
         raise ValueError("found no port, expected grpc://HOST:PORT")
-    proxy = GrpcStorageProxy(host=parts.hostname, port=parts.port)
+    return parts.hostname, parts.port
+
+
+def _proxy(host: str, port: int) -> BaseStorage:
+    proxy = GrpcStorageProxy(host=host, port=port)
     proxy.wait_server_ready(timeout=30)
     return proxy
 
@@ -93,7 +99,6 @@ def _database(uri: str, tune: Tune, stale: Stale | None) -> BaseStorage:
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme not in ("sqlite", "postgresql", "mysql"):
         raise ValueError(f"found scheme {scheme!r}, expected {KINDS}")
-
     def told(study: Study, trial: FrozenTrial) -> None:
         if stale is not None:
             stale(study, trial)
