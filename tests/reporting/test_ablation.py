@@ -66,6 +66,21 @@ def test_hole_columns_are_not_counted_and_not_repeated_under_raw_outputs(project
     assert "without hole columns" in changes
 
 
+def test_marks_of_raw_outputs_are_counted_too(project: Any) -> None:
+    """Of w/ SAIL the raw outputs alone fall behind in PSNR and SSIM as well."""
+    path = project.scores / "sail-0.csv"
+    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
+    pasted, metric, value = (rows[0].index(name) for name in ("pasted", "metric", "value"))
+    for row in rows[1:]:
+        row[value] = str(float(row[value]) - 100 * (row[pasted] == "0" and row[metric] in ("psnr", "ssim")))
+    path.write_text("".join(f"{','.join(row)}\n" for row in rows), encoding="utf-8")
+    page = ablation_page(findings(project, ["baseline", "sail"], [0]), SETUP, [])
+    changes = page[page.index("## Differences to baseline") :]
+    first, second = changes.split("The same count of raw outputs")
+    assert "| w/ SAIL | 2 ▲ · 2 ▼ · 0 open |" in first
+    assert re.search(r"\| w/ SAIL( \| 0 ▲ · 4 ▼ · 0 open)+ \|", second)
+
+
 def test_true_lpips_is_named_so(project: Any) -> None:
     for path in project.scores.glob("*.csv"):
         path.write_text(path.read_text(encoding="utf-8").replace("lpips_random", "lpips"), encoding="utf-8")

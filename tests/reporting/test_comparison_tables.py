@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
+from ecdm.data.scenes import draw_scene, embedded
+from ecdm.data.shifted import shifted
 from ecdm.numerics.statistics import Interval
 from ecdm.reporting.comparison import Facts, Scope
 from ecdm.reporting.comparison_results import Comparison
 from ecdm.reporting.comparison_tables import (
+    UNSEEN,
     Entry,
     GroupedTable,
     change_table,
@@ -22,9 +27,14 @@ from ecdm.reporting.summary import Bootstrap
 
 RUNS = ("glide", "sd_inpaint", "copaint", "ours")
 # By run; PSNR of sd_inpaint and copaint print alike.
-PSNR = {"glide": 19.0, "sd_inpaint": 25.00001, "copaint": 25.00004, "ours": 22.5}
-N = {"glide": 3, "sd_inpaint": 8, "copaint": 8, "ours": 8}
-CHANGES = {"glide": (-3.5, -4.0, -3.0), "sd_inpaint": (2.5, 2.0, 3.0), "copaint": (2.5, -0.1, 5.0)}
+PSNR = {"glide": 19.0, "blended": 20.0, "sd_inpaint": 25.00001, "copaint": 25.00004, "ours": 22.5}
+N = {"glide": 3, "blended": 3, "sd_inpaint": 8, "copaint": 8, "ours": 8}
+CHANGES = {
+    "glide": (-3.5, -4.0, -3.0),
+    "blended": (-2.5, -3.0, -2.0),
+    "sd_inpaint": (2.5, 2.0, 3.0),
+    "copaint": (2.5, -0.1, 5.0),
+}
 
 
 def comparison(
@@ -93,6 +103,31 @@ def test_the_second_table_is_of_raw_outputs() -> None:
     assert entries(pasted, 6, 1)[0].value.text == "20.0000"
     assert entries(raw, 6, 1)[0].value.key == "shifted,glide,50-60,psnr,pasted=0"
     assert (pasted.name, raw.name) == ("comparison-pasted", "comparison-raw")
+
+
+def test_a_method_whose_raw_outputs_are_its_pasted_ones_is_named() -> None:
+    found = comparison(("glide", "blended", "copaint", "ours"))
+    assert table_1(found, True).notes == ()
+    enlarged, same = table_1(found, False).notes
+    assert enlarged == "GLIDE puts known pixels back itself at 16 px; its raw outputs have them enlarged."
+    assert same.startswith("Blended Diff. puts known pixels back itself: its raw values are its pasted ones")
+    assert table_1(comparison(("copaint", "ours")), False).notes == ()
+
+
+def test_the_text_of_shifted_scenes_has_a_warning() -> None:
+    found = comparison(metrics=("psnr", "clip_score"))
+    (note,) = text_table(found).notes
+    assert "never saw 11 words of the captions of scenes of another distribution: marbled, moon, over" in note
+    other = replace(found, scope=replace(found.scope, datasets=("scenes", "coco")))
+    assert text_table(other).notes == ()
+
+
+def test_the_words_are_those_that_the_embedded_scenes_lack() -> None:
+    words: dict[tuple[int, ...], set[str]] = {}
+    for kind in (embedded(), shifted()):
+        scenes = [draw_scene(0, "train", i, 32, distribution=kind) for i in range(300)]
+        words[kind.key] = set(re.findall("[a-z]+", " ".join(text for scene in scenes for text in scene.captions)))
+    assert tuple(sorted(words[shifted().key] - words[embedded().key])) == UNSEEN
 
 
 def test_below_a_mean_stands_its_difference_to_ours() -> None:

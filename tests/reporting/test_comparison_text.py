@@ -72,6 +72,43 @@ def test_no_native_size_is_told_where_none_is_smaller(found: Comparison) -> None
     assert "Native size" not in "\n".join(notes(replace(found, facts=facts)))
 
 
+def test_a_method_that_did_not_run_is_not_told_of(tmp_path: Path) -> None:
+    """As under the profiles of Stable Diffusion 1.5, which have no pixel network."""
+    page = comparison_page(ComparisonProject(tmp_path, ("sd_inpaint", "unipaint")).comparison(), GRIDS, [])
+    measured = page[: page.index("## Published values")]
+    assert not [name for name in ("Blended", "CoPaint", "GLIDE") if name in measured]
+    text = "\n".join(notes(ComparisonProject(tmp_path).comparison()))
+    assert "which guides Blended Diffusion as well" in text
+    assert "CoPaint's line searches" in text
+
+
+def test_attributes_are_told_of_where_they_were_scored(found: Comparison) -> None:
+    without = {cell: interval for cell, interval in found.means.items() if cell.dataset != "objects"}
+    assert "Attributes are" in "\n".join(notes(found))
+    assert "Attributes are" not in "\n".join(notes(replace(found, means=without)))
+
+
+@pytest.mark.parametrize(
+    ("methods", "candidates", "told"),
+    [(("blended",), 4, True), (("blended",), 1, False), (("glide",), 4, False)],
+)
+def test_a_choice_among_candidates_is_told(
+    tmp_path: Path, methods: tuple[str, ...], candidates: int, told: bool
+) -> None:
+    found = ComparisonProject(tmp_path, methods).comparison()
+    data = notes(replace(found, scope=replace(found.scope, candidates=candidates)))[0]
+    assert ("one output per image, of Blended Diff. the best of 4 by CLIP" in data) == told
+    assert "one output per image" in data
+
+
+def test_what_makes_a_table_hard_to_read_stands_below_it(found: Comparison) -> None:
+    page = comparison_page(found, GRIDS, [])
+    raw = page[page.index("## After the paper's Table 1, raw") : page.index("## Text alignment")]
+    assert raw.rstrip().endswith("GLIDE puts known pixels back itself at 64 px; its raw outputs have them enlarged.")
+    text = page[page.index("## Text alignment") : page.index("## Attributes and cost")]
+    assert "\n\nThe embedded CLIP (networks.source: bundled or train) never saw 11 words" in text
+
+
 def test_ours_alone_has_no_differences_and_no_marks(tmp_path: Path) -> None:
     page = comparison_page(ComparisonProject(tmp_path, ()).comparison(), GRIDS, [])
     assert "Differences to Ours" not in page

@@ -19,6 +19,12 @@ def test_numbers_have_the_metrics_decimals_and_zero_no_minus() -> None:
         "+0.00000",
     ]
     assert bounds(PSNR, Interval(0.0, -0.25, 1.5, 4)) == "[-0.250, +1.500]"
+    assert bounds(L1, Interval(0.0, -0.000002, 0.1, 4)) == "[+0.00000, +0.10000]"
+
+
+def test_an_interval_apart_from_zero_shows_on_which_side_it_lies() -> None:
+    assert bounds(L1, Interval(-0.000029, -0.000059, -0.000002, 4)) == "[-0.00006, -0.00000]"
+    assert bounds(L1, Interval(0.000029, 0.000002, 0.000059, 4)) == "[+0.00000, +0.00006]"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecdm.numerics.buckets import largest_bucket
-from ecdm.reporting.cited import MEANS, PHOTO_MEANS, ResultTable, Source, result_table
+from ecdm.reporting.cited import CHANGES, MEANS, PHOTO_MEANS, ResultTable, Source, result_table
 from ecdm.reporting.gates import Gates
 from ecdm.reporting.labels import Metric, bucket_title, data_title, is_share, shown_metrics, whole
 from ecdm.reporting.marks import SIGNS, Count, verdict_counts
@@ -88,10 +88,12 @@ class Findings:
         buckets = scores.buckets_of(PHOTOS)
         return [result_table(source, b, len(scores.images[PHOTOS, b]), self.metrics) for b in buckets]
 
-    def verdicts(self) -> list[tuple[str, list[tuple[str, Count]]]]:
+    def verdicts(self, pasted: bool = True) -> list[tuple[str, list[tuple[str, Count]]]]:
         """Counts of better, worse and open per variant and bucket, hole columns aside; empty without differences."""
         others = [name for name in self.scores.variants if name != "baseline"] if self.changes else []
-        return verdict_counts(pooled(self.changes), self.buckets, others, whole(self.metrics))
+        scored = {row.bucket for row in self.changes if row.pasted == pasted}
+        buckets = [bucket for bucket in self.buckets if bucket in scored]
+        return verdict_counts(pooled(self.changes), buckets, others if buckets else [], whole(self.metrics), pasted)
 
 
 def files(findings: Findings, setup: Setup, inputs: Sequence[Input]) -> dict[str, str]:
@@ -201,6 +203,11 @@ def _differences(findings: Findings, level: float) -> list[str]:
         f"metrics better, worse and open, {NOT_COUNTED}, then every value."
     )
     parts = [title, text, verdicts(counts).markdown()]
+    if raw := findings.verdicts(False):
+        parts += [
+            f"The same count of raw outputs, whose values stand in [{CHANGES}]({CHANGES}):",
+            verdicts(raw).markdown(),
+        ]
     for table in findings.tables(True):
         parts += [f"### {table.heading}, differences", difference_table(table).markdown()]
     return [*parts, "![Differences to baseline with intervals](differences.png)"]

@@ -22,7 +22,8 @@ Values = Mapping[Cell, Mapping[int, float]]
 class Scope:
     """What is compared: methods in the paper's order, the variant that is ours, two data sets, masks, distance.
 
-    `buckets` are those of hole shares, `strokes` the sets of stroke widths.
+    `buckets` are those of hole shares, `strokes` the sets of stroke widths. `candidates`: how many Blended Diffusion
+    draws for one image, of which CLIP chooses what is shown.
     """
 
     methods: tuple[str, ...]
@@ -31,15 +32,16 @@ class Scope:
     buckets: tuple[str, ...]
     strokes: tuple[str, ...]
     perceptual: str
+    candidates: int = 1
 
     @classmethod
     def of(
         cls, methods: Sequence[str], ours: str, datasets: tuple[str, str], buckets: Sequence[str],
-        strokes: Sequence[str], perceptual: str,
+        strokes: Sequence[str], perceptual: str, candidates: int = 1,
     ) -> Scope:  # fmt: skip
         """With the methods, named in any order, put into the paper's."""
         ordered = tuple(name for name in METHODS if name in methods)
-        return cls(ordered, ours, datasets, tuple(buckets), tuple(strokes), perceptual)
+        return cls(ordered, ours, datasets, tuple(buckets), tuple(strokes), perceptual, candidates)
 
     @property
     def runs(self) -> tuple[str, ...]:

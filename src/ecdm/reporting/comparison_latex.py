@@ -72,7 +72,7 @@ def caption(found: Comparison, table: GroupedTable) -> str:
         )
     if any(column.title == "lpips_random" for column in table.columns):
         text += " lpips_random has a random trunk and is not LPIPS."
-    return text
+    return " ".join([text, *table.notes])
 
 
 def escaped(text: str) -> str:

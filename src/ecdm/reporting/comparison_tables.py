@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ecdm.reporting.cited import RANKS, Cited
 from ecdm.reporting.comparison import CUSTOM, OBJECTS
 from ecdm.reporting.comparison_results import ABOUT, CHANGES, MEANS, Comparison, cell_key
-from ecdm.reporting.labels import METRICS, Metric, bucket_heading, bucket_title, data_heading, model_title
+from ecdm.reporting.labels import METRICS, Metric, bucket_heading, bucket_title, data_heading, data_title, model_title
 from ecdm.reporting.marks import bounds, number, ranks, signed, verdict
 from ecdm.reporting.scores import Cell
 
 ATTRIBUTES = ("shape", "colour", "texture")
+# Methods that put known pixels back themselves, at the size of their own networks.
+KEEPERS = ("glide", "blended")
+# Words in captions of shifted scenes that those of the embedded scenes, which the small CLIP was trained on, lack.
+UNSEEN = ("marbled", "moon", "over", "ringed", "row", "spotted", "tiled", "tissue", "wavy", "woven", "zigzag")
 # What stands below a mean: its own interval, or its difference to ours with the interval of that.
 Below = Literal["", "interval", "change"]
 # A set under one bucket of masks, and the metrics shown of it.
@@ -102,9 +106,25 @@ class GroupedTable:
 def table_1(found: Comparison, pasted: bool, below: Below = "") -> GroupedTable:
     """Means in the layout of the paper's Table 1."""
     name, kind = ("comparison-pasted", "pasted") if pasted else ("comparison-raw", "raw outputs")
-    return _by_bucket(
-        found, name, f"After the paper's Table 1, {kind}", found.scope.buckets, found.scope.metrics, pasted, below
-    )
+    title, scope = f"After the paper's Table 1, {kind}", found.scope
+    table = _by_bucket(found, name, title, scope.buckets, scope.metrics, pasted, below)
+    return table if pasted else replace(table, notes=_kept(found))
+
+
+def _kept(found: Comparison) -> tuple[str, ...]:
+    """What raw outputs are of methods that put known pixels back themselves."""
+    notes = []
+    for run in (name for name in KEEPERS if name in found.scope.methods):
+        facts, title = found.facts[run], model_title(run)
+        if facts.native_size in (None, facts.image_size):
+            notes.append(
+                f"{title} puts known pixels back itself: its raw values are its pasted ones, while those of other "
+                "methods include what their networks made of known pixels. A good rank here is no better hole."
+            )
+        else:
+            side = f"{facts.native_size} px"
+            notes.append(f"{title} puts known pixels back itself at {side}; its raw outputs have them enlarged.")
+    return tuple(notes)
 
 
 def text_table(found: Comparison) -> GroupedTable:
@@ -112,7 +132,16 @@ def text_table(found: Comparison) -> GroupedTable:
     datasets = found.scope.datasets
     scored = [cell.bucket for cell in found.means if cell.metric == "clip_score" and cell.dataset in datasets]
     buckets = tuple(dict.fromkeys(scored))
-    return _by_bucket(found, "comparison-text", "Text alignment", buckets, ("clip_score",), True, "interval")
+    table = _by_bucket(found, "comparison-text", "Text alignment", buckets, ("clip_score",), True, "interval")
+    return replace(table, notes=(_unseen(),)) if buckets and "shifted" in datasets else table
+
+
+def _unseen() -> str:
+    """Why the score of shifted scenes says little."""
+    return (
+        f"The embedded CLIP (networks.source: bundled or train) never saw {len(UNSEEN)} words of the captions of "
+        f"{data_title('shifted')}: {', '.join(UNSEEN)}. Its score of these can hardly be read."
+    )
 
 
 def _by_bucket(

@@ -9,6 +9,7 @@ from ecdm.reporting.comparison_figures import FIGURES
 from ecdm.reporting.comparison_published import published_table_1
 from ecdm.reporting.comparison_results import CHANGES, MEANS, Comparison
 from ecdm.reporting.comparison_tables import (
+    ATTRIBUTES,
     Column,
     Entry,
     GroupedTable,
@@ -42,7 +43,7 @@ def comparison_page(found: Comparison, grids: Sequence[Grid], inputs: Sequence[I
     """The page as Markdown; `inputs` are the files and folders that it rests on."""
     parts = ["# Comparison of methods", "\n".join(f"- {note}" for note in [*notes(found), RANKED])]
     for table in own_tables(found):
-        parts += [f"## {table.title}", markdown(table)]
+        parts += [f"## {table.title}", markdown(table), *table.notes]
     parts += ["## Pictures", *(f"![{grid.heading}]({FIGURES}/{grid.name}.png)" for grid in grids)]
     published = published_table_1()
     parts += ["## Published values", f"{published.title}. {NOT_COMPARABLE}", markdown(published)]
@@ -60,7 +61,7 @@ def notes(found: Comparison) -> list[str]:
     first, second = (data_title(name) for name in scope.datasets)
     lines = [
         f"**Data:** held-out {first}, and {second}, on which nothing was trained. Same images, masks, captions and "
-        "seed for every method, one output per image; n is how many of the first images a method was given.",
+        f"seed for every method, {_outputs(found)}; n is how many of the first images a method was given.",
         f"**{ours}:** the variant `{scope.ours}` of the ablation. What each other method is here, and where it differs "
         "from its publication, stands in its file under `src/ecdm/methods`.",
         "**Values:** means of per-image values of 8-bit outputs in [0, 1] over a method's own n images. *Pasted*: "
@@ -72,16 +73,48 @@ def notes(found: Comparison) -> list[str]:
         f"`{CHANGES}`.",
         f"**Perceptual distance:** {perceptual_note(shown_metrics(scope.metrics))}",
         *_native(found),
-        "**Text:** the CLIP score is 100 times the cosine between output and caption, at least 0, by the CLIP of "
-        "`build/networks`, which guides Blended Diffusion as well. Attributes are the share of outputs in which a "
-        "classifier of such scenes sees the shape, colour and texture that the caption names, where the hole hides the "
-        "whole item.",
-        "**Cost:** counted for one image: evaluations are samples through a network, of which guidance asks two at "
-        "every step; operations are those of convolutions, matrix products and attention, a multiplication and an "
-        "addition as two. No time and no hardware is in these numbers. CoPaint's line searches differ from image to "
-        "image; its counts are those of the first.",
+        f"**Text:** {_text(found)}",
+        f"**Cost:** {_cost(found)}",
     ]
     return lines
+
+
+def _outputs(found: Comparison) -> str:
+    """How many outputs of a method there are to an image."""
+    scope = found.scope
+    if "blended" not in scope.methods or scope.candidates == 1:
+        return "one output per image"
+    return (
+        f"one output per image, of {model_title('blended')} the best of {scope.candidates} by CLIP, which looks at the "
+        "hole alone"
+    )
+
+
+def _text(found: Comparison) -> str:
+    """What the columns about the text are."""
+    guided = ", which guides Blended Diffusion as well" if "blended" in found.scope.methods else ""
+    parts = [
+        "the CLIP score is 100 times the cosine between output and caption, at least 0, by the CLIP of "
+        f"`build/networks`{guided}."
+    ]
+    if any(cell.metric in ATTRIBUTES for cell in found.means):
+        parts.append(
+            "Attributes are the share of outputs in which a classifier of such scenes sees the shape, colour and "
+            "texture that the caption names, where the hole hides the whole item."
+        )
+    return " ".join(parts)
+
+
+def _cost(found: Comparison) -> str:
+    """What the columns of cost count."""
+    parts = [
+        "counted for one image: evaluations are samples through a network, of which guidance asks two at every step; "
+        "operations are those of convolutions, matrix products and attention, a multiplication and an addition as two. "
+        "No time and no hardware is in these numbers."
+    ]
+    if "copaint" in found.scope.methods:
+        parts.append("CoPaint's line searches differ from image to image; its counts are those of the first.")
+    return " ".join(parts)
 
 
 def _native(found: Comparison) -> list[str]:

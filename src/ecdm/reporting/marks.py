@@ -25,7 +25,9 @@ def signed(metric: Metric, value: float) -> str:
 
 
 def bounds(metric: Metric, found: Interval) -> str:
-    """The interval of a difference in brackets."""
+    """The interval of a difference in brackets; where it excludes 0, an end that rounds to 0 keeps its sign."""
+    if found.excludes_zero:
+        return f"[{found.low:+.{metric.decimals}f}, {found.high:+.{metric.decimals}f}]"
     return f"[{signed(metric, found.low)}, {signed(metric, found.high)}]"
 
 
@@ -53,14 +55,18 @@ class Count:
 
 
 def verdict_counts(
-    deltas: Mapping[Key, Interval], buckets: Sequence[str], variants: Sequence[str], metrics: Sequence[Metric]
+    deltas: Mapping[Key, Interval],
+    buckets: Sequence[str],
+    variants: Sequence[str],
+    metrics: Sequence[Metric],
+    pasted: bool = True,
 ) -> list[tuple[str, list[tuple[str, Count]]]]:
-    """Per variant, its title and for each bucket its title with the counts, pasted outputs against baseline."""
+    """Per variant, its title and for each bucket its title with the counts, pasted or raw outputs against baseline."""
     table = []
     for name in variants:
         counts = []
         for bucket in buckets:
-            found = [verdict(metric, deltas[name, bucket, metric.name, True]) for metric in metrics]
+            found = [verdict(metric, deltas[name, bucket, metric.name, pasted]) for metric in metrics]
             counts.append((bucket_title(bucket), Count(found.count(BETTER), found.count(WORSE), found.count(OPEN))))
         table.append((model_title(name), counts))
     return table
