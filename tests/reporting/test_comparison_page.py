@@ -23,6 +23,7 @@ SECTION = 'id="comparison"'
 DECIMALS = {metric.name: metric.decimals for metric in METRICS}
 TITLES = {metric.name: metric.title for metric in METRICS}
 HEADINGS = {"scenes": "Scenes", "shifted": "Shifted scenes", "objects": "Objects"}
+SCROLLED = "one => (one.scrollLeft = 200, one.scrollLeft)"
 
 
 class Linked(NamedTuple):
@@ -79,9 +80,9 @@ class Tables(HTMLParser):
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ablation and a comparison with three methods, both reported; of the second its results alone are left."""
+    """An ablation and a comparison with six methods, both reported; of the second its results alone are left."""
     root = tmp_path_factory.mktemp("page")
-    ComparisonProject(root, ("glide", "unipaint", "copaint")).write_tree()
+    ComparisonProject(root).write_tree()
     done = run_comparison(root)
     assert done.returncode == 0, done.stderr
     for made in ("build/compare", "build/compared", "data/custom"):
@@ -126,8 +127,8 @@ def test_every_number_is_its_files(tree: Path, text: str) -> None:
         else:
             assert shown in (f"{mean:.4f}", f"[{low:.4f}, {high:.4f}]", found["n"])
     # Table 1, pasted and raw: buckets, runs, data sets; CLIP scores and single items have means and intervals.
-    means = 2 * 3 * 4 * 2 * (1 + 4) + 3 * 4 * 2 * (1 + 2) + 4 * (1 + 2 * 4)
-    assert counts == {"comparison.csv": means, "comparison_differences.csv": 2 * 3 * 3 * 2 * 4, "comparison.json": 8}
+    means = 2 * 3 * 7 * 2 * (1 + 4) + 3 * 7 * 2 * (1 + 2) + 7 * (1 + 2 * 4)
+    assert counts == {"comparison.csv": means, "comparison_differences.csv": 2 * 3 * 6 * 2 * 4, "comparison.json": 14}
 
 
 def test_every_number_stands_where_its_key_says(text: str) -> None:
@@ -145,7 +146,7 @@ def test_every_number_stands_where_its_key_says(text: str) -> None:
         assert ("Scenes", "Shifted scenes")[group] == HEADINGS[dataset]
         assert metric == ("psnr", "psnr", "ssim", "l1", "lpips_random")[place]
         checked += 1
-    assert checked == 2 * 3 * 2 * (4 * 5 + 3 * 4)
+    assert checked == 2 * 3 * 2 * (7 * 5 + 6 * 4)
     assert tables.groups["Attributes and cost"] == ["Objects", "Per image"]
 
 
@@ -166,8 +167,8 @@ def test_counts_of_cost_are_their_files(tree: Path, text: str) -> None:
 def test_pictures_and_files_are_there(tree: Path, text: str) -> None:
     for name in re.findall(r'href="([\w/]+\.(?:csv|json|md|tex|png))"', text):
         assert (tree / "reports" / name).is_file(), name
-    # Two inputs and four runs in six rows of either figure.
-    assert text.count("data:image/webp") == 2 * 6 * 6
+    # Two inputs and seven runs in six rows of either figure.
+    assert text.count("data:image/webp") == 2 * 6 * 9
     assert "Original: caption 1 of custom &amp; more" in text
     assert "Wide strokes: caption 1 of scenes &amp; more" in text
 
@@ -209,6 +210,7 @@ def test_without_a_comparison_its_section_is_gone(report: Callable[[], None]) ->
     report()
     page = Path("reports/report.html").read_text(encoding="utf-8")
     assert "comparison" not in page.replace("comparisons are not corrected", "")
+    assert "<h1>Inpainting report</h1>" in page
 
 
 def test_half_a_comparison_is_an_error(report: Callable[[], None]) -> None:
@@ -226,8 +228,13 @@ def test_in_a_browser_it_is_quiet_and_never_sideways(tree: Path, size: tuple[int
         assert page.evaluate("[...document.images].every(one => one.complete && one.naturalWidth > 0)")
         titles = page.locator("main h2").all_inner_texts()
         assert page.locator("nav a").all_inner_texts() == titles
+        reached = [frame.evaluate(SCROLLED) for frame in page.locator("#comparison .scroll").all()]
+        if size == DESKTOP:
+            # Nothing is out of sight: not the last column of a table with two data sets, not that of the pictures.
+            assert set(reached) == {0}
+        else:
+            assert reached[0] == 200
         frame = page.locator("#comparison .scroll").first
-        assert frame.evaluate("one => (one.scrollLeft = 200, one.scrollLeft)") == 200
         name, group = (frame.locator(part).first.bounding_box() for part in ("tbody tr:nth-child(2) th", "thead span"))
         assert name is not None
         assert group is not None

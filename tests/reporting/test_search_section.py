@@ -50,12 +50,24 @@ def test_the_page_shows_it(root: Path) -> None:
     assert section.count("data:image/webp") == 1
 
 
+def test_a_hyphen_in_a_name_is_no_minus(root: Path) -> None:
+    path = root / "reports/search/summary.json"
+    content = json.loads(path.read_text())
+    content["sentence"] = "The best values gain 0.1 in psnr/50-60."
+    path.write_text(json.dumps(content))
+    assert run_report(root).returncode == 0
+    page = (root / "reports/report.html").read_text(encoding="utf-8")
+    assert "<strong>The best values gain 0.1 in psnr/50-60.</strong>" in page
+
+
 def test_a_page_without_a_search(root: Path) -> None:
     for path in (root / "reports/search").iterdir():
         path.unlink()
     assert read_search(root / "reports") is None
     assert run_report(root).returncode == 0
-    assert 'id="search"' not in (root / "reports/report.html").read_text(encoding="utf-8")
+    page = (root / "reports/report.html").read_text(encoding="utf-8")
+    assert 'id="search"' not in page
+    assert "the search" not in page[: page.index("<nav")]
 
 
 def test_a_search_that_has_just_begun(root: Path) -> None:
