@@ -18,10 +18,8 @@ DATA, MASKS, BUILD = Path("data"), Path("build/masks"), Path("build")
 def main(name: str, dataset: str) -> None:
     """build/{foundation,networks,masks}, data/ → build/compare/<method>-<data set>."""
     params, team = load_params(), Team.of_processes()
-    first, second = params.data.source, params.data.second.source
-    scope = Scope(first, second, params.masks.buckets, params.masks.sets, params.compare.strokes)
     settings = params.compare.of(name)
-    work = scope.work(dataset, settings.images, DATA, MASKS)
+    work = Scope.of(params).work(dataset, settings.images, DATA, MASKS)
     parts = load_foundation(BUILD / "foundation").to(team.device)
     method = make_method(name, Ingredients(parts, BUILD / "networks", settings, params.generate.precision))
     compare(method, work, BUILD / "compare" / f"{name}-{dataset}", params.seed, settings.batch, team)

@@ -19,10 +19,8 @@ DATA, MASKS, BUILD = Path("data"), Path("build/masks"), Path("build")
 def main(dataset: str) -> None:
     """build/{foundation,train,masks}, data/ → build/compare/<variant>-<data set>."""
     params, team = load_params(), Team.of_processes()
-    first, second = params.data.source, params.data.second.source
-    scope = Scope(first, second, params.masks.buckets, params.masks.sets, params.compare.strokes)
     own = params.compare.variant
-    work = scope.work(dataset, own.images, DATA, MASKS)
+    work = Scope.of(params).work(dataset, own.images, DATA, MASKS)
     parts = load_foundation(BUILD / "foundation").to(team.device)
     branch = load_branch(BUILD / "train" / f"{own.name}-{params.seeds[0]}" / "weights").to(team.device)
     method = variant(own.name, parts, branch, params.generate)

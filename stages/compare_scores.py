@@ -20,10 +20,11 @@ def main(name: str, dataset: str) -> None:
     """build/compare/<run>-<data set>, build/networks/clip → build/compared/<run>-<data set>.csv."""
     params, made = load_params(), f"{name}-{dataset}"
     distance, batch = params.evaluate.perceptual, params.evaluate.batch
-    scope = Scope(params.data.source, params.data.second.source, params.masks.buckets)
-    work = scope.scored(dataset, params.compare.of(name).images, DATA, MASKS)
+    work = Scope.of(params).scored(dataset, params.compare.of(name).images, DATA, MASKS)
     net = load_perceptual(distance).to(default_device())
-    aligned = Alignment.read(load_clip(BUILD / "networks" / "clip"), BUILD / "foundation", DATA)
+    clip = load_clip(BUILD / "networks" / "clip")
+    clip.model.to(default_device())
+    aligned = Alignment.read(clip, BUILD / "foundation", DATA)
     rows = list(score(name, 0, BUILD / "compare" / made, work, batch, distance, net, aligned))
     write_rows(BUILD / "compared" / f"{made}.csv", rows)
 

@@ -10,7 +10,7 @@ from typing import Any
 import ldm_layout
 import pytest
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import (
     convert_controlnet_checkpoint,
     convert_ldm_clip_checkpoint,
@@ -107,6 +107,8 @@ def test_the_schedule_is_the_published_one() -> None:
     torch.testing.assert_close(scheduler.alphas_cumprod.double(), (1 - betas).cumprod(0), rtol=1e-4, atol=1e-7)
     found = {key: scheduler.config[key] for key in ("prediction_type", "clip_sample", "steps_offset")}
     assert found == {"prediction_type": "epsilon", "clip_sample": False, "steps_offset": 1}
+    # The last step of DDIM ends at the least noise of training.
+    assert DDIMScheduler.from_config(scheduler.config).final_alpha_cumprod == scheduler.alphas_cumprod[0]
 
 
 def test_the_parts_fit_each_other() -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ecdm.training.checkpoint import State, load_state, save_state
+from ecdm.training.checkpoint import State, drop_state, load_state, save_state
 
 
 def stepped(steps: int, seed: int = 0) -> State:
@@ -133,7 +133,17 @@ def test_a_kill_while_writing_leaves_the_old_state(tmp_path: Path, monkeypatch: 
         save_state(path, "key", stepped(3))
     monkeypatch.undo()
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
     save_state(path, "key", stepped(3))
     state = stepped(0, seed=1)
     assert load_state(path, "key", state)
     assert equal(state, stepped(3))
+
+
+def test_a_dropped_state_takes_what_killed_writers_left(tmp_path: Path) -> None:
+    path, other = tmp_path / "lambda [1]-2.safetensors", tmp_path / "lambda [1]-20.7.tmp"
+    for left in (path, other, tmp_path / "lambda [1]-2.7.tmp", tmp_path / "lambda [1]-2.88.tmp"):
+        left.touch()
+    drop_state(path)
+    assert list(tmp_path.iterdir()) == [other]
+    drop_state(path)

@@ -84,7 +84,7 @@ def test_the_loss_is_that_of_diffusers_own_forward(
     own, guide = student(parts, branch, batch), teacher(parts, batch)
     prediction, features = forward(parts, batch, *own)
     squares = (prediction - batch.eps).square().flatten(1).mean(1)
-    torch.testing.assert_close(terms.per_sample, squares, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(Objective(parts, sail).simple(branch, batch), squares, rtol=1e-4, atol=1e-5)
     assert float(terms.simple) == pytest.approx(float(squares.mean()), rel=1e-5)
     if sail is None:
         assert float(terms.soft) == 0
@@ -166,6 +166,8 @@ def test_without_the_soft_loss_the_teacher_does_not_run(parts: Any, batch: Train
     handle = parts.controlnet_canny.register_forward_hook(lambda layer, args, output: seen.append(1))
     Objective(parts, None)(randomised(parts), batch)
     assert seen == []
+    Objective(parts, DECODER).simple(randomised(parts), batch)
+    assert seen == []
     Objective(parts, DECODER)(randomised(parts), batch)
     handle.remove()
     assert seen == [1]
@@ -173,7 +175,7 @@ def test_without_the_soft_loss_the_teacher_does_not_run(parts: Any, batch: Train
 
 def test_all_variants_start_with_the_same_simple_loss(parts: Any, batch: TrainBatch) -> None:
     found = [
-        Objective(parts, sail)(start_branch(parts, acda, 0), batch).per_sample
+        Objective(parts, sail).simple(start_branch(parts, acda, 0), batch)
         for sail in (None, DECODER)
         for acda in (None, ACDA)
     ]

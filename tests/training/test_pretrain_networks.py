@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 
+from ecdm.models.foundation import token_ids
 from ecdm.models.tiny import tiny_scheduler
 from ecdm.models.tiny_networks import tiny_base_scheduler, tiny_clip, tiny_glide_base, tiny_pixel_scheduler
 from ecdm.numerics.diffusion import Schedule
@@ -36,7 +37,7 @@ from ecdm.training.pretrain_networks import (
     train_inpainting,
     train_pixel,
 )
-from ecdm.training.scene_set import SceneSet, token_ids
+from ecdm.training.scene_set import SceneSet
 
 LossOf = Callable[[torch.Generator], dict[str, Tensor]]
 NAMES = ("sd_inpaint", "glide_base", "glide_upsampler", "pixel", "clip")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ecdm.config import Params
 from ecdm.data.dataset import Batch
 from ecdm.evaluation.cost import facts
 from ecdm.evaluation.generate import generate
@@ -34,6 +35,12 @@ class Scope:
     buckets: Sequence[str]
     sets: Sequence[str] = ()
     strokes: int = 0
+
+    @classmethod
+    def of(cls, params: Params) -> Scope:
+        """As params.yaml says."""
+        first, second = params.data.source, params.data.second.source
+        return cls(first, second, params.masks.buckets, params.masks.sets, params.compare.strokes)
 
     def scored(self, dataset: str, limit: int, data: Path, masks: Path) -> list[Job]:
         """What is scored: the first `limit` images in each bucket of hole shares; with the first set single items.

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ecdm.data.dataset import Batch, image_tensor
+from ecdm.data.dataset import image_tensor
 from ecdm.data.objects import object_hole, object_scene
 from ecdm.data.scenes import Scene
 from ecdm.evaluation.audit import Audit, Values
-from ecdm.evaluation.generate import inpaint
-from ecdm.evaluation.jobs import Job
+from ecdm.evaluation.scene_fills import fill_scenes
 from ecdm.methods.base import generator_for
 from ecdm.models.classifier import AttributeClassifier, accuracy, labels
 from ecdm.models.denoiser import Denoiser
-from ecdm.numerics.samplers import make_scheduler, paste, sample, sample_noise
+from ecdm.numerics.samplers import make_scheduler, sample, sample_noise
 
 
 def single_scenes(seed: int, count: int, size: int) -> list[Scene]:
@@ -67,17 +65,8 @@ class SingleItems:
 
     def object_inpainting(self, scenes: Sequence[Scene], batch: int) -> Tensor:
         """The untuned branch's fills (n, 3, h, w) of holes that hide the whole item, pasted."""
-        method = self.audit.untuned()
-        images = torch.stack([image_tensor(scene.image) for scene in scenes])
         masks = torch.stack([hole_of(scene, self.audit.size) for scene in scenes])
-        outputs = []
-        for start in range(0, len(scenes), batch):
-            rows = slice(start, min(start + batch, len(scenes)))
-            ids = list(range(rows.start, rows.stop))
-            part = Batch(images[rows], masks[rows], [s.captions[0] for s in scenes[rows]], ids)
-            raw = inpaint(method, part, self.audit.seed, Job("single", "object", Path(), Path()))
-            outputs.append(paste(raw, part.images, part.masks))
-        return torch.cat(outputs)
+        return fill_scenes(self.audit.untuned(), scenes, masks, self.audit.seed, batch)
 
 
 def hole_of(scene: Scene, size: int) -> Tensor:

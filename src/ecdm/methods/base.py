@@ -55,7 +55,7 @@ class LatentSampler:
         Half-hidden cells tell the network much about what surrounds the hole, and the gray in them shows only once
         the noise is low; from t = -1 on every cell that touches the hole is the network's own.
         """
-        sigma = float(self.components.schedule.scales(t, masks.double())[1])
+        sigma = float(self.components.schedule.scales(t, torch.zeros((), dtype=torch.float64))[1])
         return latent_mask(masks, self.components.factor, spared=sigma / 2)
 
     def start(self, z0_known: Tensor, masks: Tensor, first: int, generators: Sequence[torch.Generator]) -> Tensor:

@@ -98,15 +98,15 @@ class Components:
 
 def embed(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, captions: Sequence[str]) -> Tensor:
     """Last hidden states (b, n, width) of captions padded or cut to the tokenizer's length."""
-    tokens = tokenizer(
-        list(captions),
-        padding="max_length",
-        max_length=tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    ).input_ids
-    hidden: Tensor = text_encoder(tokens.to(text_encoder.device))[0]
+    hidden: Tensor = text_encoder(token_ids(tokenizer, captions).to(text_encoder.device))[0]
     return hidden
+
+
+def token_ids(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    """Token numbers (n, length) of texts, padded or cut to the tokenizer's length."""
+    options: dict[str, Any] = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+    ids: Tensor = tokenizer(list(texts), max_length=tokenizer.model_max_length, **options).input_ids
+    return ids
 
 
 def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:

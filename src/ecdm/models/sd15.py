@@ -86,8 +86,9 @@ def sd15_text_encoder() -> CLIPTextModel:
 
 
 def sd15_scheduler() -> DDPMScheduler:
-    """The noise schedule: 1,000 steps, scaled linear; samplers start at step 1 and take leading timesteps."""
-    return DDPMScheduler(**NOISE, steps_offset=1)
+    """The noise schedule: 1,000 steps, scaled linear; samplers take leading timesteps from step 1 and end at ᾱ_0."""
+    # `set_alpha_to_one` is a setting of DDIM, which the published configuration carries too.
+    return DDPMScheduler.from_config({**NOISE, "steps_offset": 1, "set_alpha_to_one": False})
 
 
 def write_config(part: Any, folder: Path, in_channels: int = LATENT_CHANNELS) -> None:

@@ -40,9 +40,9 @@ def load_single_file(path: Path, part: Any, component: str, dtype: torch.dtype) 
     if issubclass(part, PreTrainedTokenizerBase):
         if not beside.is_dir():
             raise FileNotFoundError(f"{beside}: no such folder, expected the tokenizer, which {path.name} cannot hold")
-        return load_other(beside, part)
+        return load_published(beside, part)
     if not issubclass(part, torch.nn.Module):
-        return load_other(beside, part) if beside.is_dir() else sd15_scheduler()
+        return load_published(beside, part) if beside.is_dir() else sd15_scheduler()
     with tempfile.TemporaryDirectory() as folder:
         if (beside / "config.json").is_file():
             shutil.copyfile(beside / "config.json", Path(folder) / "config.json")
@@ -58,7 +58,7 @@ def load_single_file(path: Path, part: Any, component: str, dtype: torch.dtype) 
     return network.requires_grad_(False).eval()
 
 
-def load_other(folder: Path, part: Any) -> Any:
+def load_published(folder: Path, part: Any) -> Any:
     """Read a component without weights; a sampler's configuration, as published, as the training scheduler's."""
     with readable(folder, part):
         if part is not DDPMScheduler:

@@ -22,7 +22,7 @@ from ecdm.models.foundation import PARTS, check_fit, load_network, quiet
 from ecdm.models.network_fit import check_parts
 from ecdm.models.networks import NETWORK_PARTS, fitted_by, read_parts
 from ecdm.models.outline import outline_part, weight_files, weights_name
-from ecdm.models.single_file import file_dtype, load_other, load_single_file
+from ecdm.models.single_file import file_dtype, load_published, load_single_file
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 PICKLED = (".bin", ".ckpt", ".pt", ".pth")
@@ -52,7 +52,7 @@ def read_pretrained(weights: Weights, part: Any, component: str, download: bool,
             return load_single_file(place.path, part, component, torch.float32)
         if issubclass(part, torch.nn.Module):
             return load_network(place.path, part).requires_grad_(False).eval()
-        return load_other(place.path, part)
+        return load_published(place.path, part)
 
 
 def write_pretrained(settings: Foundation, target: Path) -> None:
@@ -215,7 +215,7 @@ def _bring(place: Place, part: Any, component: str, target: Path) -> None:
             _bring_weights(place, part, target)
             return
         else:
-            loaded = load_other(place.path, part)
+            loaded = load_published(place.path, part)
     with quiet():
         loaded.save_pretrained(target)
 

@@ -67,22 +67,22 @@ def q_sample(x0: Tensor, t: int | Tensor, eps: Tensor, schedule: Schedule) -> Te
 
 
 def x0_from_eps(x_t: Tensor, t: int | Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
-    """Solve eq. 2 for x0; needs alpha_bar > 0 at `t`."""
+    """Solve eq. 2 for x0, of the shape of `x_t` and `eps` (b, ...); `t`: int or (b,), with alpha_bar > 0 there."""
     signal, noise = schedule.scales(t, x_t)
     return (x_t - noise * eps) / signal
 
 
 def eps_from_x0(x_t: Tensor, t: int | Tensor, x0: Tensor, schedule: Schedule) -> Tensor:
-    """Solve eq. 2 for eps; needs t >= 0."""
+    """Solve eq. 2 for eps, of the shape of `x_t` and `x0` (b, ...); `t`: int or (b,), 0 or more."""
     signal, noise = schedule.scales(t, x_t)
     return (x_t - signal * x0) / noise
 
 
 def posterior_mean(x_t: Tensor, t: int | Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
-    """Mean of p(x_{t-1} | x_t) given the noise `eps` (eq. 4).
+    """Mean of p(x_{t-1} | x_t), of the shape of `x_t` and the noise `eps` (b, ...), given that noise (eq. 4).
 
-    Single steps: alpha_t = alpha_bar_t / alpha_bar_{t-1}, beta_t = 1 - alpha_t; `t` in 0..T-1, with alpha_bar
-    > 0.
+    Single steps: alpha_t = alpha_bar_t / alpha_bar_{t-1}, beta_t = 1 - alpha_t; `t`: int or (b,), in 0..T-1, with
+    alpha_bar > 0.
     """
     wide = x_t.double()
     alpha_bar = schedule.at(t, wide)

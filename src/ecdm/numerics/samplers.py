@@ -53,9 +53,9 @@ def sample(
 
     `denoise(z, t)` gives the model output that the scheduler's prediction type names. `after_step(z, t)`
     returns the state to go on with, `t` being the level that the step has reached: the next timestep, -1
-    after the last one. The scheduler itself is left as it was. `generator`: one per sample makes a stochastic
-    sampler (eta > 0) independent of the batch's composition. ValueError for a number of steps outside 1..T, or
-    an eta that the scheduler cannot use.
+    after the last one (diffusers' DDIM may be one off where the steps do not divide T). The scheduler itself
+    is left as it was. `generator`: one per sample makes a stochastic sampler (eta > 0) independent of the
+    batch's composition. ValueError for a number of steps outside 1..T, or an eta that the scheduler cannot use.
     """
     limit = int(scheduler.config["num_train_timesteps"])
     if not 1 <= steps <= limit:
@@ -103,7 +103,7 @@ def sample_noise(shape: Sequence[int], generators: Sequence[torch.Generator], li
 
 
 def guide(uncond: Tensor, cond: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance: uncond + scale (cond - uncond) (Ho and Salimans 2022); scale 1 gives cond."""
+    """Classifier-free guidance of eps (b, c, h, w): uncond + scale (cond - uncond) (Ho and Salimans 2022)."""
     return cond if scale == 1 else uncond + scale * (cond - uncond)
 
 

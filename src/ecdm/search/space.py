@@ -16,7 +16,7 @@ from ecdm.search.settings import COUNTED, Range, Space, Tune
 
 Values = dict[str, Any]
 
-# Names in tune.space, the keys they stand for, and how a figure calls them.
+# Names in tune.space, and the keys they stand for.
 KEYS = {
     "lambda": "sail.lambda",
     "features": "sail.features",

@@ -16,7 +16,7 @@ from ecdm.config import Canny, Pretrain
 from ecdm.config import Fit as FitParams
 from ecdm.data.files import fresh_folder
 from ecdm.models.classifier import AttributeClassifier
-from ecdm.models.foundation import PARTS, embed, load_network
+from ecdm.models.foundation import PARTS, embed, load_network, token_ids
 from ecdm.models.outline import check_foundation
 from ecdm.models.tiny import tiny_scheduler, tiny_text_encoder, train_tokenizer
 from ecdm.training.fitting import Report, fit_here
@@ -31,7 +31,7 @@ from ecdm.training.pretrain import (
     train_unet,
     train_vae,
 )
-from ecdm.training.scene_set import SceneSet, token_ids
+from ecdm.training.scene_set import SceneSet
 from ecdm.training.sources import sources_digest
 
 # Of this package's own folder: what a training of components runs through.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ from ecdm.training.fsdp import part, whole
 History = list[tuple[int, str, float]]
 # At the end of a name: a plain number, as some optimisers count their steps.
 NUMBER = ":number"
+# At the end of a file's name that is not whole yet.
+BEGUN = ".tmp"
 
 
 @dataclass
@@ -48,9 +51,18 @@ def save_state(path: Path, key: str, state: State, write: bool = True) -> None:
     metadata = {"key": key, "step": str(state.step), "history": json.dumps(state.history)}
     path.parent.mkdir(parents=True, exist_ok=True)
     # Of this process alone: another one may be at the same run, taken for lost by mistake.
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata)
-    os.replace(temporary, path)
+    temporary = path.with_suffix(f".{os.getpid()}{BEGUN}")
+    try:
+        save_file(tensors, temporary, metadata)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def drop_state(path: Path) -> None:
+    """Remove the file at `path`, and what processes that were killed while they wrote it have left."""
+    for file in (path, *path.parent.glob(f"{glob.escape(path.stem)}.*{BEGUN}")):
+        file.unlink(missing_ok=True)
 
 
 def _tensors(state: State) -> Iterator[tuple[str, Tensor]]:

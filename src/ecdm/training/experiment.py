@@ -21,7 +21,7 @@ from ecdm.data.files import fresh_folder, save_png
 from ecdm.models.branch import Branch, start_branch
 from ecdm.models.foundation import Components, load_foundation
 from ecdm.models.precision import default_device, resolved
-from ecdm.training.checkpoint import History
+from ecdm.training.checkpoint import History, drop_state
 from ecdm.training.folder import TrainFolder
 from ecdm.training.loop import Callbacks, Run, is_main_process, train
 from ecdm.training.objective import Objective
@@ -114,7 +114,7 @@ def _write(run: Run, history: History, pictures: Path, paths: Paths) -> None:
             # Copied, not moved: a run killed from here on has to find them again.
             shutil.copyfile(picture, folder / "samples" / picture.name)
     _write_probe(run, paths.probe)
-    paths.checkpoint.unlink()
+    drop_state(paths.checkpoint)
     for left in paths.checkpoint.parent.glob(f"{paths.checkpoint.stem}-*"):
         shutil.rmtree(left)
 

@@ -32,7 +32,7 @@ def in_parts(accelerator: Accelerator, settings: Train) -> bool:
         raise ValueError(f"launch: found {found}, expected plain data parallelism or FSDP with fsdp_version 2")
     if settings.optimiser != "adamw":
         raise ValueError(f"train.optimiser: found {settings.optimiser}, expected adamw for a branch in parts (FSDP)")
-    # Weights stay float32 and autocast chooses what is computed in bf16, as everywhere else: FFTs are not.
+    # Weights stay float32, and autocast alone chooses what is computed in bf16.
     plugin.mixed_precision_policy = MixedPrecisionPolicy()
     # Every process has read the weights already.
     plugin.cpu_ram_efficient_loading = False

@@ -65,9 +65,8 @@ def train(run: Run, callbacks: Callbacks) -> History:
     """
     settings = run.settings
     shares = Shares.of(settings, PartialState(cpu=_on_cpu()).num_processes)
-    accelerator = Accelerator(
-        gradient_accumulation_steps=shares.passes, mixed_precision=settings.precision, cpu=_on_cpu()
-    )
+    # Its own mixed precision would leave the branch in it for good, validation and all that comes after included.
+    accelerator = Accelerator(gradient_accumulation_steps=shares.passes, mixed_precision="no", cpu=_on_cpu())
     twin = Twin(run.branch) if in_parts(accelerator, settings) else None
     run.objective.parts.to(accelerator.device)
     arrange(run.branch, run.objective.parts, settings, whole=twin is None)
@@ -123,7 +122,7 @@ def _step(
     run.branch.record(step % settings.log_every == 0)
     for batch in batches:
         with accelerator.accumulate(wrapped):
-            with accelerator.autocast():
+            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                 terms = run.objective(run.branch, batch, wrapped)
             _check_finite("loss", terms.loss.item(), step)
             accelerator.backward(terms.loss)
@@ -167,9 +166,9 @@ def _after(run: Run, callbacks: Callbacks, state: State, average: Average, row: 
 
 @torch.no_grad()
 def validation_loss(run: Run, branch: Branch) -> float:
-    """L_simple on fixed validation samples under fixed draws."""
+    """L_simple on fixed validation samples under fixed draws, in float32 whatever the training computes in."""
     batch = run.validation.fixed(run.settings.validation_images)
-    return float(run.objective(branch, batch).per_sample.mean())
+    return float(run.objective.simple(branch, batch).mean())
 
 
 def _check_finite(name: str, value: float, step: int) -> None:

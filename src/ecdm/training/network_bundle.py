@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ecdm.config import Pretrain
 from ecdm.data.files import fresh_folder
-from ecdm.models.foundation import PARTS, load_part
+from ecdm.models.foundation import PARTS, load_part, token_ids
 from ecdm.models.networks import NETWORK_PARTS, check_network
 from ecdm.models.tiny_networks import (
     BASE_SIZE,
@@ -39,7 +39,7 @@ from ecdm.training.pretrain_networks import (
     train_inpainting,
     train_pixel,
 )
-from ecdm.training.scene_set import SceneSet, token_ids
+from ecdm.training.scene_set import SceneSet
 from ecdm.training.sources import sources_digest
 
 SOURCES = ("data", "models", "numerics", "training/network_bundle.py", "training/pretrain_networks.py", *TRAINING)

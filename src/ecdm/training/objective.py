@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ecdm.config import Sail
 from ecdm.models.branch import Branch, hint, signal
+from ecdm.models.denoiser import edge_control
 from ecdm.models.foundation import Components
-from ecdm.models.split_unet import Residuals, SplitUNet
+from ecdm.models.split_unet import Encoded, Residuals, SplitUNet
 from ecdm.numerics.diffusion import q_sample, simple_loss_per_sample
 from ecdm.numerics.sail import soft_loss, total_loss
 
@@ -34,11 +35,21 @@ class TrainBatch:
 
 @dataclass(frozen=True)
 class Terms:
-    """The loss to minimise and its parts: scalars, and the per-sample L_simple (b,) without a graph."""
+    """The loss to minimise and its parts, scalars."""
 
     loss: Tensor
     simple: Tensor
     soft: Tensor
+
+
+@dataclass(frozen=True)
+class _Student:
+    """One pass of the branch: z_t, the UNet's encoder outputs, what is added, decoder features, L_simple (b,)."""
+
+    z: Tensor
+    encoded: Encoded
+    residuals: Residuals
+    features: list[Tensor]
     per_sample: Tensor
 
 
@@ -54,25 +65,27 @@ class Objective:
 
     def __call__(self, branch: Branch, batch: TrainBatch, forward: Branch | None = None) -> Terms:
         """Loss terms; `forward` is the branch as wrapped for several processes, when it is."""
+        student = self._student(branch, batch, forward)
+        simple = student.per_sample.mean()
+        if self.sail is None:
+            return Terms(simple, simple, simple.new_zeros(()))
+        with torch.no_grad():
+            guide = edge_control(self.parts.controlnet_canny, batch.edges)(student.z, batch.t, batch.text)
+            teacher = self.split.decode(student.encoded, guide)[1] if self.sail.features == "decoder" else guide.all
+        compared = student.features if self.sail.features == "decoder" else student.residuals.all
+        soft = soft_loss(list(teacher), list(compared))
+        return Terms(total_loss(simple, soft, self.sail.lam), simple, soft)
+
+    def simple(self, branch: Branch, batch: TrainBatch) -> Tensor:
+        """L_simple (b,) alone, which needs no teacher (eq. 5)."""
+        return self._student(branch, batch, None).per_sample
+
+    def _student(self, branch: Branch, batch: TrainBatch, forward: Branch | None) -> _Student:
         z = q_sample(batch.z0, batch.t, batch.eps, self.schedule)
         with torch.no_grad():
             encoded = self.split.encode(z, batch.t, batch.text)
             transformed = signal(self.parts, branch, batch.images, batch.masks)
         run = forward or branch
         residuals = run(z, batch.t, batch.text, hint(batch.images, batch.masks), transformed)
-        prediction, student = self.split.decode(encoded, residuals)
-        per_sample = simple_loss_per_sample(batch.eps, prediction.float())
-        simple = per_sample.mean()
-        if self.sail is None:
-            return Terms(simple, simple, simple.new_zeros(()), per_sample.detach())
-        with torch.no_grad():
-            guide = self._teacher(z, batch)
-            teacher = self.split.decode(encoded, guide)[1] if self.sail.features == "decoder" else guide.all
-        compared = student if self.sail.features == "decoder" else residuals.all
-        soft = soft_loss(list(teacher), list(compared))
-        return Terms(total_loss(simple, soft, self.sail.lam), simple, soft, per_sample.detach())
-
-    def _teacher(self, z: Tensor, batch: TrainBatch) -> Residuals:
-        edges = batch.edges.repeat(1, 3, 1, 1)
-        down, middle = self.parts.controlnet_canny(z, batch.t, batch.text, edges, return_dict=False)
-        return Residuals(tuple(down), middle)
+        prediction, features = self.split.decode(encoded, residuals)
+        return _Student(z, encoded, residuals, features, simple_loss_per_sample(batch.eps, prediction.float()))

@@ -29,8 +29,6 @@ class Order:
 
     def numbers(self, start: int, length: int) -> list[int]:
         """The sample numbers at positions `start` to `start + length`."""
-        if len(self.shards) <= WINDOW:
-            return sample_order(self.seed, len(self.parts), start, length)
         numbers: list[int] = []
         while len(numbers) < length:
             epoch, offset = divmod(start + len(numbers), len(self.parts))

@@ -22,8 +22,8 @@ def preview(
 ) -> NDArray[np.uint8]:
     """Three rows of `count` pictures, (3h, count·w, 3) uint8: masked input, output pasted, truth."""
     fixed = data.fixed(count)
-    samples = [data.samples[i] for i in range(len(fixed.t))]
-    batch = Batch(fixed.images, fixed.masks, [s.captions[0] for s in samples], [s.id for s in samples])
+    entries = data.samples.images[: len(fixed.t)]
+    batch = Batch(fixed.images, fixed.masks, [entry.captions[0] for entry in entries], [entry.id for entry in entries])
     generators = [generator_for(seed, "preview", number) for number in batch.ids]
     output = variant("preview", components, branch, sampling).inpaint(batch, generators)
     given, pasted = masked_image(batch.images, batch.masks, 0.5), paste(output, batch.images, batch.masks)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 from torch import Tensor
 from transformers import CLIPTokenizer
 
 from ecdm.data.scenes import Scene
+from ecdm.models.foundation import token_ids
 from ecdm.training.pretrain import draw_scenes, to_pixels
 
 
@@ -36,10 +36,3 @@ class SceneSet:
     def tokens(self, tokenizer: CLIPTokenizer) -> Tensor:
         """The captions' token numbers (n, k, length)."""
         return token_ids(tokenizer, self.captions).view(len(self.scenes), -1, tokenizer.model_max_length)
-
-
-def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
-    """Token numbers (n, length) of texts, padded or cut to the tokenizer's length."""
-    options: dict[str, Any] = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
-    ids: Tensor = tokenizer(texts, max_length=tokenizer.model_max_length, **options).input_ids
-    return ids

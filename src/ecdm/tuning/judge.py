@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecdm.config import Generate, VariantSettings
-from ecdm.data.dataset import Batch
 from ecdm.data.sheets import sheet
 from ecdm.evaluation.cost import cost
 from ecdm.evaluation.generate import inpaint
@@ -74,10 +72,10 @@ class Judge:
         return {name: float(counts[name]) for name in asked}
 
     def _measure(self, method: Method, bucket: str) -> tuple[dict[str, Tensor], NDArray[np.uint8]]:
-        job = Job(SPLIT, bucket, self.data, self.masks, split=SPLIT)
+        job = Job(SPLIT, bucket, self.data, self.masks, split=SPLIT, limit=self.images)
         found: dict[str, list[Tensor]] = {}
         picture: NDArray[np.uint8] | None = None
-        for part in self._parts(job):
+        for part in job.batches(min(self.settings.batch, self.images)):
             pasted = paste(inpaint(method, part, self.seed, job), part.images, part.masks)
             for name, values in measure(pasted, part, self.perceptual, self.net).items():
                 found.setdefault(name, []).append(values.double().cpu())
@@ -86,16 +84,3 @@ class Judge:
                 picture = sheet([rows[:SHOWN].cpu() for rows in (given, pasted, part.images)])
         assert picture is not None
         return {name: torch.cat(values) for name, values in found.items()}, picture
-
-    def _parts(self, job: Job) -> Iterator[Batch]:
-        """The first images of the split, batch by batch."""
-        left = self.images
-        for part in job.batches(min(self.settings.batch, left)):
-            yield _cut(part, left)
-            left -= len(part.ids)
-            if left <= 0:
-                return
-
-
-def _cut(part: Batch, count: int) -> Batch:
-    return Batch(part.images[:count], part.masks[:count], part.captions[:count], part.ids[:count])

@@ -199,7 +199,7 @@ class SearchMirror:
             parent.metrics(best, step)
         data = self.store.client.get_run(parent.run_id).data
         shown_first = first or data.tags.get(FIRST)
-        link = f"#/experiments/{self.store.experiment_id}/runs?{_query(self.search.study_name)}"
+        link = _link(self.store, self.search.study_name)
         known = {phase(study): study for study in self._studies.values()}
         studies = Studies(self.search, known.get("noise"), known.get("confirm"))
         tags = {NOTE: note(studies, data.metrics, shown_first, self.storage, link)}
@@ -257,9 +257,10 @@ def backfill(root: Path, studies: Sequence[Study], files: Files = dict, storage:
 def search_link(store: Store, parent_run_id: str) -> str:
     """The part of an address behind the UI's own that opens the comparison of a search's trials."""
     study = store.client.get_run(parent_run_id).data.tags["study"]
-    return f"#/experiments/{store.experiment_id}/runs?{_query(study)}"
+    return _link(store, study)
 
 
-def _query(study: str) -> str:
-    # Else a browser that was never here shows the menu for language models.
-    return f"workflowType=machine_learning&viewStateShareKey={view_key(study)}"
+def _link(store: Store, study: str) -> str:
+    # Without its kind a browser that was never here shows the menu for language models.
+    query = f"workflowType=machine_learning&viewStateShareKey={view_key(study)}"
+    return f"#/experiments/{store.experiment_id}/runs?{query}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from optuna import Study
@@ -76,11 +77,16 @@ class Session:
         """Address of the studies, without a password."""
         return hidden(storage_uri(self.tune, self.root))
 
-    def prepare(self, trials: int | None = None) -> Studies:
-        """Make the studies or go on with them. Raises: as `plan.prepare`; FileNotFoundError for missing inputs."""
+    @cached_property
+    def _inputs(self) -> str:
+        # Large data sets take minutes to read.
         from ecdm.tuning.trial import trial_inputs
 
-        return prepare(self.storage, self.params, self.tune, trial_inputs(self.root, self.params.data.source), trials)
+        return trial_inputs(self.root, self.params.data.source)
+
+    def prepare(self, trials: int | None = None) -> Studies:
+        """Make the studies or go on with them. Raises: as `plan.prepare`; FileNotFoundError for missing inputs."""
+        return prepare(self.storage, self.params, self.tune, self._inputs, trials)
 
     def work(self, say: Say, minutes: float | None = None) -> str | None:
         """Work on the search until it is done or `minutes` are over; returns what ended it before, or None.
@@ -88,14 +94,13 @@ class Session:
         Raises: ValueError without a study and for one of another definition; what a trial raises.
         """
         # It brings the networks, for which reports, states and removals need not wait.
-        from ecdm.tuning.trial import Bench, trial_inputs
+        from ecdm.tuning.trial import Bench
 
         with Interrupts(minutes) as interrupts:
-            inputs = trial_inputs(self.root, self.params.data.source)
             studies = load(self.storage, self.tune)
-            check(studies, self.params, self.tune, inputs)
+            check(studies, self.params, self.tune, self._inputs)
             set_up_torch(self.params)
-            bench = Bench.load(self.root, self.params, self.tune, inputs)
+            bench = Bench.load(self.root, self.params, self.tune, self._inputs)
             mirror = SearchMirror.open(self.root, studies.search, self.where)
             commit = git(self.root, "rev-parse", "HEAD")
             watch = Mirrored(mirror)

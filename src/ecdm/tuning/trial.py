@@ -20,7 +20,7 @@ from ecdm.search.settings import COUNTED, Tune
 from ecdm.search.space import objective_name, overridden
 from ecdm.search.worker import Attempt, Outcome
 from ecdm.tracking import PICTURES
-from ecdm.training.checkpoint import saved_history
+from ecdm.training.checkpoint import drop_state, saved_history
 from ecdm.training.experiment import Paths, inputs_digest, make_run
 from ecdm.training.loop import Callbacks, Diverged, Run, train
 from ecdm.training.sources import sources_digest
@@ -76,9 +76,9 @@ class Bench:
         try:
             found = self._train(run, attempt)
         except (Diverged, TrialPruned) as error:
-            paths.checkpoint.unlink(missing_ok=True)
+            drop_state(paths.checkpoint)
             raise TrialPruned(f"diverged: {error}" if isinstance(error, Diverged) else str(error)) from error
-        paths.checkpoint.unlink(missing_ok=True)
+        drop_state(paths.checkpoint)
         counted = self.judge.counted(variant, params.data.size, settings.batch)
         named = found | counted
         return Outcome([named[objective_name(goal.model_dump())] for goal in self.tune.objectives], peak_gib())
