@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,39 @@ def test_help_is_quick_and_complete() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert all(re.search(rf"^    {name} ", done.stdout, re.MULTILINE) for name in COMMANDS)
     assert done.stdout.endswith("set()\n")
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command prints before it ends by itself, on one line."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert ended.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (("ui",), "Show the runs in MLflow's user interface."),
+        (("inpaint",), "Fill the hole of a picture, or of a folder's pictures, by a model."),
+        (("tune", "status"), "How far the search is."),
+        (("study", "build"), "Make the blinded page from generated images."),
+    ],
+)
+def test_the_help_of_a_command_says_what_it_does(
+    command: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert text in shown(capsys, *command, "--help")
+
+
+def test_the_help_lists_the_profiles(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "without .yaml: tiny" in shown(capsys, "profile", "--help")
+    (project / "params.yaml").unlink()
+    assert "without .yaml: none here" in shown(capsys, "profile", "--help")
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys, "--version") == f"ecdm {version('ecdm')}"
 
 
 def test_a_profile_is_written_with_its_difference(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

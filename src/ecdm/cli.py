@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.metadata import version
 
 from ecdm.commands import app, inpaint, models, report, settings, study, tracking, tune
 
@@ -35,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="ecdm",
         description="Text-guided image inpainting: settings, tracking and timing of the pipeline, and its models.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('ecdm')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (settings, tracking, report, tune, models, inpaint, app, study):
         module.register(commands)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecdm.commands.device import add_device, find_device
+from ecdm.commands.parsers import add_command
 from ecdm.commands.ports import HOST, require_free
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ QUIET = {
 
 def register(commands: Any) -> None:
     """Add the subcommand to the parser's."""
-    parser = commands.add_parser("app", help="open a page that inpaints painted pictures, variants side by side")
+    parser = add_command(commands, "app", "open a page that inpaints painted pictures, variants side by side")
     parser.add_argument(
         "--model",
         action="append",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecdm.commands.device import add_device, find_device
+from ecdm.commands.parsers import add_command
 
 if TYPE_CHECKING:
     from ecdm.serving.manifest import Task
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def register(commands: Any) -> None:
     """Add the subcommand to the parser's."""
-    parser = commands.add_parser("inpaint", help="fill the hole of a picture, or of a folder's pictures, by a model")
+    parser = add_command(commands, "inpaint", "fill the hole of a picture, or of a folder's pictures, by a model")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="a picture; with --manifest the pictures' folder")
     parser.add_argument("mask", type=Path, metavar="MASK", help="white is hole; with --manifest the masks' folder")
     parser.add_argument("--prompt", help="what to fill in")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ecdm.commands.parsers import add_command
+
 
 def register(commands: Any) -> None:
     """Add `register` and `promote` to the parsers of `commands`."""
-    add = commands.add_parser("register", help="put the trained variants into MLflow's model registry")
+    add = add_command(commands, "register", "put the trained variants into MLflow's model registry")
     add.add_argument("variants", nargs="*", metavar="VARIANT", help="(default: all of the last reproduction)")
     add.set_defaults(command=_register)
 
-    move = commands.add_parser("promote", help="make the challenger champion, if it is better on the same images")
+    move = add_command(commands, "promote", "make the challenger champion, if it is better on the same images")
     move.add_argument("--metric", default="psnr", help="of the score files (default: psnr)")
     move.add_argument("--bucket", default="50-60", help="hole share in percent (default: 50-60)")
     move.add_argument("--dataset", help="whose test images count (default: data.source of params.yaml)")

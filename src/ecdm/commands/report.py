@@ -7,17 +7,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ecdm.commands.parsers import add_command
 from ecdm.root import find_root
 from ecdm.runs import RUNS
 
 
 def register(commands: Any) -> None:
     """Add `timing` and `report` to the parsers of `commands`."""
-    timing = commands.add_parser("timing", help="show time and memory of every stage's last run")
+    timing = add_command(commands, "timing", "show time and memory of every stage's last run")
     timing.add_argument("--since", type=Path, metavar="FILE", help="only stages that ended after FILE was changed")
     timing.set_defaults(command=_timing)
 
-    report = commands.add_parser("report", help="write runs/report.html: time, memory, hardware of the last runs")
+    report = add_command(commands, "report", "write runs/report.html: time, memory, hardware of the last runs")
     report.set_defaults(command=_report)
 
 

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ecdm.commands.parsers import add_command
+
 FOLDER, REPORT, HOST, PORT = Path("study"), Path("reports/study"), "127.0.0.1", 8600
 # 12 answers each: what the paper's 348 answers of 29 participants come to.
 QUESTIONS = 12
@@ -17,10 +19,10 @@ QUESTIONS = 12
 
 def register(commands: Any) -> None:
     """Add `study build|serve|report` to the parsers of `commands`."""
-    study = commands.add_parser("study", help="ask people which inpainting they prefer (Figure 7)")
+    study = add_command(commands, "study", "ask people which inpainting they prefer (Figure 7)")
     actions = study.add_subparsers(required=True, metavar="ACTION")
 
-    build = actions.add_parser("build", help="make the blinded page from generated images")
+    build = add_command(actions, "build", "make the blinded page from generated images")
     build.add_argument("--out", type=Path, default=FOLDER, help="new folder of the study (default: study)")
     build.add_argument("--questions", type=int, default=QUESTIONS, help="in all, even (default: 12)")
     build.add_argument("--mode", choices=("choice", "pairwise"), default="choice", help="all at once, or two at a time")
@@ -31,14 +33,14 @@ def register(commands: Any) -> None:
     build.add_argument("--seed", type=int, help="of the plan, secret (default: a random one, kept in plan.json)")
     build.set_defaults(command=_build)
 
-    serve = actions.add_parser("serve", help="show the page and collect votes")
+    serve = add_command(actions, "serve", "show the page and collect votes")
     serve.add_argument("study", type=Path, nargs="?", default=FOLDER, help="folder of the study (default: study)")
     serve.add_argument("--host", default=HOST, help=f"address to listen on (default: {HOST}, this machine alone)")
     serve.add_argument("--port", type=int, default=PORT, help=f"0 for any free one (default: {PORT})")
     serve.add_argument("--allow-host", nargs="+", default=[], metavar="NAME", help="host names in participants' links")
     serve.set_defaults(command=_serve)
 
-    report = actions.add_parser("report", help="count the votes, draw Figure 7, log both to MLflow")
+    report = add_command(actions, "report", "count the votes, draw Figure 7, log both to MLflow")
     report.add_argument("study", type=Path, nargs="?", default=FOLDER, help="folder of the study (default: study)")
     report.add_argument("--out", type=Path, default=REPORT, help=f"(default: {REPORT})")
     report.set_defaults(command=_report)

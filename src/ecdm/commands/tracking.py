@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecdm.commands.parsers import add_command
 from ecdm.commands.ports import HOST, require_free
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ START_SECONDS = 180.0
 
 def register(commands: Any) -> None:
     """Add `sync` and `ui` to the parsers of `commands`."""
-    sync = commands.add_parser("sync", help="fill MLflow from the files of the last reproduction")
+    sync = add_command(commands, "sync", "fill MLflow from the files of the last reproduction")
     sync.set_defaults(command=_sync)
 
-    ui = commands.add_parser("ui", help="show the runs in MLflow's user interface")
+    ui = add_command(commands, "ui", "show the runs in MLflow's user interface")
     ui.add_argument("--port", type=int, default=5000, help="of the server on this machine (default: 5000)")
     ui.set_defaults(command=_ui)
 

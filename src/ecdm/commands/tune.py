@@ -8,7 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ecdm import runs
+from ecdm.commands.parsers import add_command
+from ecdm.commands.settings import write_values
 from ecdm.root import PARAMS, find_root
 
 REPORT, SHORT_REPORT = Path("reports/search"), Path("build/search/short")
@@ -17,11 +18,11 @@ INTERRUPTED = 130
 
 def register(commands: Any) -> None:
     """Add `tune prepare|worker|run|report|accept|status|remove` to the parsers of `commands`."""
-    tune = commands.add_parser("tune", help="search over hyperparameters (the section tune of params.yaml)")
+    tune = add_command(commands, "tune", "search over hyperparameters (the section tune of params.yaml)")
     actions = tune.add_subparsers(required=True, metavar="ACTION")
 
     def add(name: str, text: str, command: Any) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = actions.add_parser(name, help=text)
+        parser = add_command(actions, name, text)
         parser.add_argument("--short", action="store_true", help="the short form, a study of its own (tune.short)")
         parser.set_defaults(command=command)
         return parser
@@ -108,23 +109,12 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _accept(options: argparse.Namespace) -> int:
-    from ecdm.commands.settings import validate
-    from ecdm.profiles import difference, overlay
-
-    root, source = find_root(), _folder(options, options.source)
-    path, best = root / PARAMS, source / "best.yaml"
+    source = _folder(options, options.source)
+    best = source / "best.yaml"
     if not best.is_file():
         raise ValueError(f"{best}: no such file, expected the best values of a search; `ecdm tune report` writes them")
-    old, new = path.read_text(encoding="utf-8"), overlay(path, best)
     print(json.loads((source / "summary.json").read_text(encoding="utf-8"))["sentence"])
-    changes = difference(old, new, PARAMS)
-    if not changes:
-        print(f"{PARAMS} has these values already")
-        return 0
-    validate(new, best)
-    print(changes, end="")
-    if not options.dry_run:
-        runs.write_text(path, new)
+    write_values(find_root() / PARAMS, best, f"{PARAMS} has these values already", options.dry_run)
     return 0
 
 

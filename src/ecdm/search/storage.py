@@ -99,6 +99,7 @@ def _database(uri: str, tune: Tune, stale: Stale | None) -> BaseStorage:
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme not in ("sqlite", "postgresql", "mysql"):
         raise ValueError(f"found scheme {scheme!r}, expected {KINDS}")
+
     def told(study: Study, trial: FrozenTrial) -> None:
         if stale is not None:
             stale(study, trial)
