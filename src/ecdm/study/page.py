@@ -10,6 +10,7 @@ from ecdm.data.coco import CaptionedImage, load_image, load_like, read_split, wr
 from ecdm.data.files import fresh_folder, png_name, save_png
 from ecdm.reporting.grids import Folders, Pixels, masked_input
 from ecdm.reporting.labels import model_title
+from ecdm.study.outputs import common_images, output_folders
 from ecdm.study.plan import PLAN, Plan, Question, Settings, make_plan
 from ecdm.study.votes import VOTES
 
@@ -25,18 +26,17 @@ def build_study(settings: Settings, data: Path, build: Path, folder: Path) -> Pl
     """Write `folder`: plan.json for the server alone, and page/ with what participants get; returns the plan.
 
     `data`, `build`: the pipeline's folders of data sets and of masks and outputs.
-    Raises: as `read_split` and `make_plan`; ValueError for a folder that holds votes or something that is no
-    study, and for a picture that is missing, unreadable or of another size than its ground truth. An error leaves
-    the old folder as it was.
+    Only images that every method was given are drawn.
+    Raises: as `output_folders`, `read_split`, `common_images` and `make_plan`; ValueError for a folder that holds
+    votes or something that is no study, and for a picture that is missing, unreadable or of another size than its
+    ground truth. An error leaves the old folder as it was.
     """
     _require_replaceable(folder)
-    folders = Folders.of(data, build, settings.dataset, settings.bucket, settings.methods, settings.training_seed)
-    for name in settings.methods:
-        place = folders.outputs[model_title(name)]
-        if not place.is_dir():
-            raise ValueError(f"methods: {name}: found no folder {place}, expected its outputs")
+    outputs = output_folders(settings, build)
+    titled = {model_title(name): place for name, place in outputs.items()}
+    folders = Folders.tested(data, build, settings.dataset, settings.bucket, titled)
     captioned = {image.id: image for image in read_split(folders.dataset, folders.split)}
-    plan = make_plan(settings, {number: image.captions[0] for number, image in captioned.items()})
+    plan = make_plan(settings, {number: captioned[number].captions[0] for number in common_images(outputs, captioned)})
     with fresh_folder(folder) as beside:
         page = beside / PAGE
         for question in plan.questions:

@@ -56,7 +56,8 @@ class Settings(_Model):
     """What a study asks: every method at once (`choice`) or two at a time (`pairwise`).
 
     `count`: questions in all, even, since every image-text pair is asked both ways. `training_seed` picks the
-    outputs `<method>-<training_seed>`. `seed` draws images, orders and ids: whoever knows it can undo the blinding.
+    outputs `<method>-<training_seed>` of trained variants. `seed` draws images, orders and ids: whoever knows it can
+    undo the blinding.
     """
 
     mode: Literal["choice", "pairwise"] = "choice"
