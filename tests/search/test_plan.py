@@ -11,8 +11,8 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from search_toy import Toy, by_slot, settings
 
-from ecdm.search.findings import Findings
-from ecdm.search.plan import ATTEMPTS, RESULTS, confirm, remove, requeue
+from ecdm.search.findings import RESULTS, Findings
+from ecdm.search.plan import ATTEMPTS, confirm, remove, requeue
 from ecdm.search.space import applied, distributions, overridden, published, start_points
 from ecdm.search.summary import progress
 from ecdm.search.worker import Attempt, Outcome

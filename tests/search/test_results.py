@@ -12,10 +12,10 @@ from search_case import DONE, FAIL, GOAL, NAME, PAPER, PRUNED, WIDE, add, large,
 
 from ecdm.config import read_yaml
 from ecdm.search import results
-from ecdm.search.findings import Findings, Studies
+from ecdm.search.findings import Findings, Studies, best
 from ecdm.search.labels import number
-from ecdm.search.results import best, paper, verdict, write_results
-from ecdm.search.verdict import student_interval
+from ecdm.search.results import write_results
+from ecdm.search.verdict import student_interval, verdict
 
 BEST = {"sail.lambda": 0.3457, "acda.radius": 6.0}
 FLOPS = {"metric": "training_flops", "bucket": None}
@@ -73,7 +73,7 @@ def test_a_slot_counts_once_and_failed_attempts_are_no_results() -> None:
     assert [(trial.user_attrs["slot"], trial.state) for trial in found.results] == [(0, PRUNED), (1, DONE)]
     assert best(study) is found.results[1]
     assert found.results[1].value == 1.0
-    assert paper(study) is None
+    assert found.paper is None
 
 
 @pytest.mark.parametrize(

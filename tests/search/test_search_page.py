@@ -17,12 +17,16 @@ from search_case import FAIL, NAME, PAPER, START, WIDE, add, large, make_study, 
 
 from ecdm.drawing import drawing
 from ecdm.search.findings import Findings, Studies
-from ecdm.search.page import mirror_files, search_page
+from ecdm.search.page import PAGE, mirror_files
 from ecdm.search.plots import Plot, plots
 from ecdm.search.timeline import STATES, timeline
 from ecdm.search.verdict import verdict
 
 SECRET = "postgresql://anna:her-secret@db.example/studies"
+
+
+def search_page(studies: Studies) -> str:
+    return mirror_files(studies)[PAGE].decode()
 
 
 def named(studies: Studies) -> dict[str, Plot]:

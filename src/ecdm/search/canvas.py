@@ -52,7 +52,7 @@ def applied_value(key: str) -> Place:
     return lambda trial: applied(trial.params)[key]
 
 
-def objective(found: Findings, place: int = 0) -> Place:
+def objective(place: int = 0) -> Place:
     """A complete trial's value."""
     return lambda trial: trial.values[place]
 

@@ -64,7 +64,7 @@ def history(found: Findings) -> Figure:
     figure = sheet(5.2)
     panel = figure.subplots()
     noise_band(panel, found)
-    scatter(panel, found.allowed, slot_of, objective(found), c=TRIAL, s=48, alpha=0.8, zorder=4, label="complete")
+    scatter(panel, found.allowed, slot_of, objective(), c=TRIAL, s=48, alpha=0.8, zorder=4, label="complete")
     pick = np.maximum.accumulate if found.higher[0] else np.minimum.accumulate
     if found.allowed:
         best = pick([trial.values[0] for trial in found.allowed])
@@ -75,7 +75,7 @@ def history(found: Findings) -> Figure:
         # Their last values are of fewer steps, so only their places are shown.
         foot = panel.get_xaxis_transform()
         panel.plot(pruned, [0.015] * len(pruned), "|", color=MUTED, ms=9, mew=1.6, transform=foot, label="pruned")
-    marks(panel, found, slot_of, objective(found))
+    marks(panel, found, slot_of, objective())
     panel.set_xlabel("Trial")
     panel.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     value_axis(found, panel.yaxis)

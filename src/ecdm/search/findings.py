@@ -187,11 +187,6 @@ def best(search: Study) -> FrozenTrial | None:
     return Findings(Studies(search, None, None)).best
 
 
-def paper(search: Study) -> FrozenTrial | None:
-    """The trial with the paper's values, once it is complete."""
-    return Findings(Studies(search, None, None)).paper
-
-
 def slot_of(trial: FrozenTrial) -> int:
     """The slot that a trial fills."""
     return int(trial.user_attrs["slot"])

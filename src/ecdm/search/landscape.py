@@ -64,7 +64,7 @@ def _plane(figure: Figure, panel: Axes, found: Findings) -> None:
 
 
 def _line(panel: Axes, found: Findings) -> None:
-    x, y = applied_value(found.numeric[0]), objective(found)
+    x, y = applied_value(found.numeric[0]), objective()
     noise_band(panel, found)
     scatter(panel, found.allowed, x, y, c=TRIAL, s=60, zorder=4, label="complete")
     marks(panel, found, x, y)
@@ -79,7 +79,7 @@ def pareto(found: Findings) -> Figure:
     figure = sheet(6.0 * len(others))
     panels = figure.subplots(len(others), 1, squeeze=False)[:, 0]
     for place, panel in zip(others, panels, strict=True):
-        x, y = objective(found, place), objective(found)
+        x, y = objective(place), objective()
         dominated = [trial for trial in found.allowed if trial not in found.front]
         if dominated:
             scatter(panel, dominated, x, y, c=TRIAL, s=48, alpha=0.7, zorder=3, label="not on the front")

@@ -21,11 +21,6 @@ PAGE, TIMELINE = "search.html", "timeline.png"
 CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False}
 
 
-def search_page(studies: Studies) -> str:
-    """The page as HTML: the verdict first, then the interactive figures that the trials allow."""
-    return _page(Findings(studies))
-
-
 def mirror_files(studies: Studies) -> dict[str, bytes]:
     """File name → content: the page first, then every picture; the timeline last, once a trial has begun."""
     found = Findings(studies)
@@ -37,6 +32,7 @@ def mirror_files(studies: Studies) -> dict[str, bytes]:
 
 
 def _page(found: Findings) -> str:
+    """The page as HTML: the verdict first, then the interactive figures that the trials allow."""
     environment = Environment(
         loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

@@ -22,13 +22,12 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ecdm.config import Params
-from ecdm.search.findings import Studies, best, slot_of
+from ecdm.search.findings import RESULTS, Studies, best, slot_of
 from ecdm.search.settings import Tune
 from ecdm.search.space import Values, applied, directions, distributions, present, published, start_points
 
 SEED = {"seed": IntDistribution(1, 2**31 - 1)}
 GOING = (TrialState.WAITING, TrialState.RUNNING)
-RESULTS = (TrialState.COMPLETE, TrialState.PRUNED)
 # A slot whose attempts fail so often is given up: what kills every worker is no accident.
 ATTEMPTS = 4
 

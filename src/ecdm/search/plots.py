@@ -11,6 +11,7 @@ from optuna import Study, visualization
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from plotly.graph_objects import Bar, Figure, Scatter
 
+from ecdm.search.canvas import BEST, MUTED, PAPER
 from ecdm.search.captions import CAPTIONS
 from ecdm.search.findings import Findings, slot_of, tidy
 from ecdm.search.labels import title
@@ -19,7 +20,7 @@ from ecdm.search.space import applied
 HEIGHT = 460
 # Pixels that a panel of a figure needs at least; a narrower page scrolls within the figure's frame.
 PANEL = 240
-PAPER, BEST, MUTED, BAND = "#222222", "#D55E00", "#999999", "rgba(230, 159, 0, 0.22)"
+BAND = "rgba(230, 159, 0, 0.22)"
 # Optuna draws a front of two or three objectives.
 PLANES = (2, 3)
 STARTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)

@@ -13,13 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 from ruamel.yaml import YAML
 
 from ecdm.data.files import fresh_entries
-from ecdm.search.findings import BROKEN, Findings, Studies, best, feasible, paper, slot_of
+from ecdm.search.findings import BROKEN, Findings, Studies, feasible, slot_of
 from ecdm.search.labels import cell, rounded
 from ecdm.search.space import Values, applied
 from ecdm.search.summary import summary_text
-from ecdm.search.verdict import Verdict, judge, verdict
-
-__all__ = ["Studies", "Verdict", "best", "paper", "verdict", "write_results"]
+from ecdm.search.verdict import Verdict, judge
 
 FILES = (
     "trials.csv",

@@ -59,7 +59,7 @@ def slices(found: Findings) -> Figure:
 
 
 def _slice(panel: Axes, found: Findings, key: str) -> None:
-    x, y = _place(found, key), objective(found)
+    x, y = _place(found, key), objective()
     noise_band(panel, found)
     scatter(panel, found.allowed, x, y, c=TRIAL, s=48, alpha=0.75, zorder=4, label="complete")
     marks(panel, found, x, y)

@@ -18,11 +18,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ecdm.config import Params
-from ecdm.search.findings import Studies, slot_of
+from ecdm.search.findings import RESULTS, Studies, slot_of
 from ecdm.search.interrupts import Interrupts, Reclaimed
 from ecdm.search.labels import number, place_name, settings, unit
 from ecdm.search.liveness import Reaper, heartbeat
-from ecdm.search.plan import GOING, RESULTS, confirm, load, phases, refill, requeue, space_of, superseded
+from ecdm.search.plan import GOING, confirm, load, phases, refill, requeue, space_of, superseded
 from ecdm.search.samplers import pruner, sampler
 from ecdm.search.settings import Tune
 from ecdm.search.space import Values, applied, objective_name
