@@ -74,7 +74,7 @@ def test_rows_follow_sets_runs_masks_and_metrics(tmp_path: Path) -> None:
     project = ComparisonProject(tmp_path, ("unipaint", "glide"))
     values = {
         Cell(place[0], run, place[1], metric, pasted): {1: 0.0, 2: 1.0}
-        for place in (("objects", "object"), ("scenes", "wide"), ("shifted", "10-20"), ("scenes", "10-20"))
+        for place in (("objects", "object"), ("scenes", "50-60"), ("shifted", "10-20"), ("scenes", "10-20"))
         for run in ("ours", "unipaint", "glide")
         for metric in ("shape", "new", "psnr")
         for pasted in (False, True)
@@ -84,7 +84,7 @@ def test_rows_follow_sets_runs_masks_and_metrics(tmp_path: Path) -> None:
     assert list(dict.fromkeys(cell.dataset for cell in cells)) == ["scenes", "shifted", "objects"]
     assert [cell[1:] for cell in cells[:12]] == [
         ("glide", bucket, metric, pasted)
-        for bucket in ("10-20", "wide")
+        for bucket in ("10-20", "50-60")
         for metric in ("psnr", "shape", "new")
         for pasted in (True, False)
     ]

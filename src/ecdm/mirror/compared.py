@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ecdm.lineage import Entry, entry_params
-from ecdm.mirror.contents import BUILD, CI_HIGH, CI_LOW, DATA, REPORTS, inpainted_grid, score_table
+from ecdm.mirror.contents import BUILD, DATA, REPORTS, inpainted_grid, mean_of, score_table
 from ecdm.mlflow_run import MLflowTracker
+from ecdm.reporting.comparison_results import HEADER, MEANS
 from ecdm.reporting.grids import Folders
 from ecdm.reporting.measured import Record
 from ecdm.reporting.records import read_rows
 
 COMMAND = re.compile(r"stages/(?P<stage>compare|compare_scores)\.py (?P<run>\S+) (?P<dataset>\S+)$")
 OWN = re.compile(r"stages/compare_own\.py (?P<dataset>\S+)$")
-MEANS = "comparison.csv"
-COLUMNS = ("dataset", "method", "bucket", "metric", "mean", "ci_low", "ci_high", "n", "pasted")
 TABLE = "scores.json"
 
 
@@ -73,14 +72,9 @@ def compared_means(root: Path, cell: Compared) -> dict[str, float]:
     found: dict[str, float] = {}
     path = root / REPORTS / MEANS
     sets = (cell.dataset, "objects") if (root / cell.folder / "objects").is_dir() else (cell.dataset,)
-    for place, row in read_rows(path, COLUMNS) if path.is_file() else ():
+    for place, row in read_rows(path, HEADER) if path.is_file() else ():
         if row["method"] == cell.run and row["dataset"] in sets and row["pasted"] == "1":
-            name = f"{row['metric']}/{row['bucket']}"
-            for end, column in (("", "mean"), (CI_LOW, "ci_low"), (CI_HIGH, "ci_high")):
-                try:
-                    found[f"{name}{end}"] = float(row[column])
-                except (TypeError, ValueError) as error:
-                    raise ValueError(f"{place}: expected a number in {column}: {error}") from error
+            found |= mean_of(place, row, f"{row['metric']}/{row['bucket']}")
     return found
 
 

@@ -59,13 +59,19 @@ def read_scores(path: Path, prefix: str = "") -> dict[tuple[str, str], dict[str,
     found: dict[tuple[str, str], dict[str, float]] = {}
     for place, row in read_rows(path, HEADER):
         if row["pasted"] == "1":
-            values = found.setdefault((row["variant"], row["seed"]), {})
-            name = f"{prefix}{row['metric']}/{row['bucket']}"
-            for end, column in (("", "mean"), (CI_LOW, "ci_low"), (CI_HIGH, "ci_high")):
-                try:
-                    values[f"{name}{end}"] = float(row[column])
-                except (TypeError, ValueError) as error:
-                    raise ValueError(f"{place}: expected a number in {column}: {error}") from error
+            values = mean_of(place, row, f"{prefix}{row['metric']}/{row['bucket']}")
+            found.setdefault((row["variant"], row["seed"]), {}).update(values)
+    return found
+
+
+def mean_of(place: str, row: Mapping[str, str], name: str) -> dict[str, float]:
+    """The mean of a row with its interval under `name`; ValueError naming `place` and column for what is no number."""
+    found = {}
+    for end, column in (("", "mean"), (CI_LOW, "ci_low"), (CI_HIGH, "ci_high")):
+        try:
+            found[f"{name}{end}"] = float(row[column])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{place}: expected a number in {column}: {error}") from error
     return found
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from ecdm.data.coco import read_json
 from ecdm.reporting.labels import METHODS
-from ecdm.reporting.scores import Cell, score_rows
+from ecdm.reporting.scores import Cell, cell_title, score_rows
 
-# Sets beside the main data set's own, with the one bucket of masks that each has.
+# Sets beside the main data set's own, with the one bucket of masks that each has; the second is shown alone.
 OBJECTS, CUSTOM = ("objects", "object"), ("custom", "custom")
 FIDELITY = ("psnr", "ssim", "l1")
 # Per-image values of one run: cell → image → value.
@@ -142,7 +142,7 @@ def places(scope: Scope, dataset: str) -> list[tuple[str, str]]:
     own = [(dataset, bucket) for bucket in scope.buckets]
     if dataset != scope.main:
         return own
-    return [*own, *((dataset, name) for name in scope.strokes), OBJECTS, CUSTOM]
+    return [*own, OBJECTS]
 
 
 def _read(path: Path, run: str, allowed: Sequence[tuple[str, str]]) -> dict[Cell, dict[int, float]]:
@@ -202,8 +202,3 @@ def _alike(
             raise ValueError(
                 f"{path}: {cell_title(cell)}: found {common} images in common with {ours}, expected at least 2"
             )
-
-
-def cell_title(cell: Cell) -> str:
-    """A cell in messages, its run aside."""
-    return f"{cell.dataset} {cell.bucket} {cell.metric} {'pasted' if cell.pasted else 'raw'}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,9 +12,9 @@ import numpy as np
 
 from ecdm.data.coco import read_json
 from ecdm.numerics.statistics import Interval
-from ecdm.reporting.comparison import CUSTOM, OBJECTS, Facts, Scope, Values, parsed_facts, places
+from ecdm.reporting.comparison import OBJECTS, Facts, Scope, Values, parsed_facts
 from ecdm.reporting.labels import METRICS
-from ecdm.reporting.records import read_rows
+from ecdm.reporting.records import csv_text, read_rows
 from ecdm.reporting.scores import Cell
 from ecdm.reporting.summary import DECIMALS, Bootstrap
 
@@ -63,14 +61,12 @@ class Comparison:
 
 def to_csv(found: Intervals) -> str:
     """Intervals as CSV text under `HEADER`, numbers with six decimals; the header alone without intervals."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
+    rows = []
     for cell, interval in found.items():
         numbers = [f"{value:.{DECIMALS}f}" for value in (interval.mean, interval.low, interval.high)]
         place = [cell.dataset, cell.variant, cell.bucket, cell.metric]
-        writer.writerow([*place, *numbers, interval.n, int(cell.pasted)])
-    return text.getvalue()
+        rows.append([*place, *numbers, interval.n, int(cell.pasted)])
+    return csv_text(HEADER, rows)
 
 
 def cell_key(cell: Cell) -> str:
@@ -120,7 +116,7 @@ def _rounded(found: Interval) -> Interval:
 
 def _order(scope: Scope) -> Callable[[Cell], tuple[int, int, int, int, str, bool]]:
     """By set, run, masks, metric, pasted before raw; metrics that no table knows come last, by name."""
-    sets, masks = (*scope.datasets, OBJECTS[0], CUSTOM[0]), [bucket for _, bucket in places(scope, scope.main)]
+    sets, masks = (*scope.datasets, OBJECTS[0]), (*scope.buckets, OBJECTS[1])
     known = {metric.name: place for place, metric in enumerate(METRICS)}
 
     def order(cell: Cell) -> tuple[int, int, int, int, str, bool]:

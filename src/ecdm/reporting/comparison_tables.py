@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ecdm.reporting.cited import RANKS, Cited
-from ecdm.reporting.comparison import CUSTOM, OBJECTS
+from ecdm.reporting.comparison import OBJECTS
 from ecdm.reporting.comparison_results import ABOUT, CHANGES, MEANS, Comparison, cell_key
 from ecdm.reporting.labels import METRICS, Metric, bucket_heading, bucket_title, data_heading, data_title, model_title
 from ecdm.reporting.marks import bounds, number, ranks, signed, verdict
@@ -128,12 +128,12 @@ def _kept(found: Comparison) -> tuple[str, ...]:
 
 
 def text_table(found: Comparison) -> GroupedTable:
-    """CLIP scores of pasted outputs, of the buckets that have them, with their intervals."""
+    """CLIP scores of pasted outputs with their intervals, where they were scored."""
     datasets = found.scope.datasets
-    scored = [cell.bucket for cell in found.means if cell.metric == "clip_score" and cell.dataset in datasets]
-    buckets = tuple(dict.fromkeys(scored))
+    scored = any(cell.metric == "clip_score" and cell.dataset in datasets for cell in found.means)
+    buckets = found.scope.buckets if scored else ()
     table = _by_bucket(found, "comparison-text", "Text alignment", buckets, ("clip_score",), True, "interval")
-    return replace(table, notes=(_unseen(),)) if buckets and "shifted" in datasets else table
+    return replace(table, notes=(_unseen(),)) if scored and "shifted" in datasets else table
 
 
 def _unseen() -> str:
@@ -175,9 +175,9 @@ def change_table(found: Comparison) -> GroupedTable:
 
 
 def cost_table(found: Comparison) -> GroupedTable:
-    """What single items and pictures made by hand show of the text, where scored, and what an image costs."""
-    wanted = [(*OBJECTS, ("clip_score", *ATTRIBUTES)), (*CUSTOM, ("clip_score",))]
-    places = [(s, b, m) for s, b, names in wanted if (m := _scored(found, s, b, names))]
+    """What single items show of the text, where scored, and what an image costs."""
+    scored = _scored(found, *OBJECTS, ("clip_score", *ATTRIBUTES))
+    places = [(*OBJECTS, scored)] if scored else []
     groups = [_group(data_heading(name), metrics) for name, _, metrics in places]
     unit, scale = ("TFLOPs", 1e12) if min(one.flops for one in found.facts.values()) >= 1e12 else ("GFLOPs", 1e9)
     groups.append(Group("Per image", (Column("Network evaluations"), Column(unit))))
@@ -235,26 +235,21 @@ def _rows(found: Comparison, places: Sequence[Place], pasted: bool, below: Below
 def _count(found: Comparison, cells: Sequence[Cell], path: str) -> Entry:
     """How many images these cells of one run rest on; all metrics of a bucket have the same."""
     values = found.means if path == MEANS else found.changes
-    interval = values.get(cells[0])
-    return Entry(Cited("–") if interval is None else Cited(str(interval.n), path, cell_key(cells[0])))
+    return Entry(Cited(str(values[cells[0]].n), path, cell_key(cells[0])))
 
 
 def _means(found: Comparison, cells: Sequence[Cell], below: Below) -> list[Entry]:
-    """A column: the runs' means of one metric; a dash where there is none."""
+    """A column: the runs' means of one metric."""
     metric = _metric(cells[0].metric)
-    there = [cell for cell in cells if cell in found.means]
-    placed = dict(zip(there, ranks([found.means[cell].mean for cell in there], metric.higher), strict=True))
+    placed = ranks([found.means[cell].mean for cell in cells], metric.higher)
     second: dict[Below, Callable[[Cell], Cited | None]] = {
         "": lambda _: None,
         "interval": lambda cell: _own_interval(found, cell),
         "change": lambda cell: _change(found, cell, metric),
     }
     entries = []
-    for cell in cells:
-        if cell not in placed:
-            entries.append(Entry(Cited("–")))
-            continue
-        rank = RANKS[placed[cell]] if 0 <= placed[cell] < len(RANKS) else ""
+    for cell, place in zip(cells, placed, strict=True):
+        rank = RANKS[place] if 0 <= place < len(RANKS) else ""
         judged = verdict(metric, found.changes[cell]) if cell in found.changes else ""
         value = Cited(number(found.means[cell].mean), MEANS, cell_key(cell))
         entries.append(Entry(value, rank, judged, second[below](cell)))

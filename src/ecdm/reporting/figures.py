@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -42,7 +41,9 @@ def curves(histories: Histories, path: Path) -> None:
             panel.set_title(title)
         for panel in axes[1]:
             panel.set_xlabel("Training step")
-        lines = {label: line for panel in axes.flat for line, label in zip(*_legend(panel), strict=True)}
+        lines = {
+            label: line for panel in axes.flat for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
         if lines:
             figure.legend(list(lines.values()), list(lines), **LEGEND)
         save(figure, path)
@@ -60,7 +61,7 @@ def bars(deltas: Mapping[Key, Interval], buckets: Sequence[str], metrics: Sequen
         for panel in axes.flat[len(metrics) :]:
             panel.set_axis_off()
         figure.suptitle("Variant minus baseline, pasted outputs, with intervals")
-        handles, labels = _legend(axes[0, 0])
+        handles, labels = axes[0, 0].get_legend_handles_labels()
         if handles:
             figure.legend(handles, labels, **LEGEND)
         if not deltas:
@@ -107,8 +108,3 @@ def _difference_panel(panel: Axes, deltas: Mapping[Key, Interval], buckets: Sequ
     panel.tick_params(axis="x", length=0)
     panel.yaxis.set_major_formatter(StrMethodFormatter(PLAIN))
     panel.set_title(f"{metric.title}: {'above' if metric.higher else 'below'} 0 is better")
-
-
-def _legend(panel: Axes) -> tuple[list[matplotlib.artist.Artist], list[str]]:
-    handles, labels = panel.get_legend_handles_labels()
-    return handles, labels

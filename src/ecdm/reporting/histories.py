@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecdm.reporting.records import read_rows
+from ecdm.reporting.records import csv_text, read_rows
 
 COLUMNS = ("step", "name", "value")
 # Share of a run's points that the smoothed line averages over.
@@ -96,14 +94,12 @@ def smoothed(several: Sequence[Series]) -> Series | None:
 def curve_csv(runs: Mapping[Run, Series]) -> str:
     """Columns step, variant, value; with several seeds a run stands as `variant-seed`."""
     several = len({run.seed for run in runs}) > 1
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("step", "variant", "value"))
+    rows = []
     for run, series in runs.items():
         label = f"{run.variant}-{run.seed}" if several else run.variant
-        for step, value in zip(series.steps, series.values, strict=True):
-            writer.writerow((int(step), label, f"{value:.8g}"))
-    return text.getvalue()
+        pairs = zip(series.steps, series.values, strict=True)
+        rows += [(int(step), label, f"{value:.8g}") for step, value in pairs]
+    return csv_text(("step", "variant", "value"), rows)
 
 
 def _parse(row: Mapping[str, str], place: str) -> tuple[int, float]:

@@ -25,6 +25,11 @@ class Tile:
     width: int
     height: int
 
+    @classmethod
+    def of(cls, alt: str, content: bytes, width: int, height: int) -> Tile:
+        """From a WebP file's content."""
+        return cls(alt, f"data:image/webp;base64,{base64.b64encode(content).decode()}", width, height)
+
 
 @dataclass(frozen=True)
 class TileRow:
@@ -67,9 +72,9 @@ def encoded(sheets: Sequence[Sheet], budget: int) -> tuple[list[Gallery], int]:
     Raises: ValueError when none does.
     """
     shown = [sheet for sheet in sheets if sheet.rows]
-    pictures = [picture for sheet in shown for _, row in sheet.rows for picture in row]
+    pictures = [Image.fromarray(picture) for sheet in shown for _, row in sheet.rows for picture in row]
     for quality in QUALITIES:
-        contents = [_webp(picture, quality) for picture in pictures]
+        contents = [webp(picture, quality) for picture in pictures]
         if sum(map(len, contents)) <= budget:
             waiting = iter(contents)
             return [_gallery(sheet, waiting) for sheet in shown], quality
@@ -85,14 +90,9 @@ def _gallery(sheet: Sheet, contents: Iterator[bytes]) -> Gallery:
     rows = []
     for caption, pictures in sheet.rows:
         shown = zip(sheet.titles, pictures, strict=True)
-        tiles = [_tile(f"{title}: {caption}", pixels, next(contents)) for title, pixels in shown]
+        tiles = [Tile.of(f"{title}: {caption}", next(contents), *pixels.shape[1::-1]) for title, pixels in shown]
         rows.append(TileRow(caption, tuple(tiles)))
     return Gallery(sheet.name, sheet.heading, sheet.titles, tuple(rows), sheet.note)
-
-
-def _tile(alt: str, pixels: Pixels, content: bytes) -> Tile:
-    source = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
-    return Tile(alt, source, pixels.shape[1], pixels.shape[0])
 
 
 def _pictures(sample: Sample) -> list[Pixels]:
@@ -101,7 +101,8 @@ def _pictures(sample: Sample) -> list[Pixels]:
     return [reduced(image) for image in (masked, sample.truth, *sample.outputs.values())]
 
 
-def _webp(image: Pixels, quality: int) -> bytes:
+def webp(image: Image.Image, quality: int) -> bytes:
+    """A picture as WebP; quality 0 to 100."""
     content = io.BytesIO()
-    Image.fromarray(image).save(content, format="WEBP", quality=quality, method=6)
+    image.save(content, format="WEBP", quality=quality, method=6)
     return content.getvalue()

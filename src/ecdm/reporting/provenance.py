@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,9 @@ def settings(sections: Mapping[str, Any]) -> dict[str, str]:
 
 def _input(path: Path) -> Input:
     if path.is_file():
-        content = path.read_bytes()
-        return Input(path.as_posix(), hashlib.md5(content, usedforsecurity=False).hexdigest(), 1, len(content))
+        with path.open("rb") as file:
+            md5 = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+            return Input(path.as_posix(), md5, 1, file.tell())
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such file or folder")
     files = [_input(file) for file in sorted(path.rglob("*")) if file.is_file()]

@@ -121,7 +121,7 @@ def _read(path: Path, buckets: Sequence[str]) -> dict[tuple[str, int], _Run]:
             continue
         values = runs.setdefault((cell.variant, seed), {}).setdefault(cell, {})
         if image in values:
-            raise ValueError(f"{place}: a second value for {_name(cell)}, image {image}")
+            raise ValueError(f"{place}: a second value for {cell_title(cell)}, image {image}")
         values[image] = value
     return runs
 
@@ -138,7 +138,8 @@ def _parse(row: Mapping[str, str], place: str) -> Score:
     return Score(cell, seed, image, value)
 
 
-def _name(cell: Cell) -> str:
+def cell_title(cell: Cell) -> str:
+    """A cell in messages, its run aside."""
     return f"{cell.dataset} {cell.bucket} {cell.metric} {'pasted' if cell.pasted else 'raw'}"
 
 
@@ -151,7 +152,7 @@ def _same_cells(runs: Mapping[tuple[str, int], _Run]) -> None:
         odd = sorted(cells ^ first[1])
         if odd:
             pair = f"{first[0][0]}-{first[0][1]} and {run[0]}-{run[1]}"
-            raise ValueError(f"scores of {pair}: only one of them has {_name(odd[0])}")
+            raise ValueError(f"scores of {pair}: only one of them has {cell_title(odd[0])}")
 
 
 def _common_images(runs: Mapping[tuple[str, int], _Run]) -> dict[tuple[str, str], tuple[int, ...]]:
@@ -163,7 +164,7 @@ def _common_images(runs: Mapping[tuple[str, int], _Run]) -> dict[tuple[str, str]
             if found != expected:
                 odd = sorted(set(found) ^ set(expected))
                 raise ValueError(
-                    f"scores of {variant}-{seed}: {_name(cell)}: found {len(found)} images, expected the "
+                    f"scores of {variant}-{seed}: {cell_title(cell)}: found {len(found)} images, expected the "
                     f"same {len(expected)} as elsewhere; image {odd[0]} is on one side only"
                 )
     return images

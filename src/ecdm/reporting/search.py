@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +11,11 @@ from typing import Any
 from PIL import Image
 
 from ecdm.reporting.cited import Cited
-from ecdm.reporting.pictures import Tile
+from ecdm.reporting.pictures import Tile, webp
 
 FOLDER, SUMMARY, LANDSCAPE = "search", "summary.json", "landscape.png"
-# Largest width of the picture in the page, pixels.
-WIDTH = 1200
+# Largest width of the picture in the page, pixels, and its quality as WebP.
+WIDTH, QUALITY = 1200, 90
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,4 @@ def _picture(path: Path, goal: str) -> Tile | None:
     with Image.open(path) as image:
         shown = image.convert("RGB")
     shown.thumbnail((WIDTH, WIDTH))
-    content = io.BytesIO()
-    shown.save(content, format="WEBP", quality=90, method=6)
-    source = f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
-    return Tile(f"{goal} of every trial over the searched values", source, *shown.size)
+    return Tile.of(f"{goal} of every trial over the searched values", webp(shown, QUALITY), *shown.size)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from ecdm.numerics.statistics import Interval, bootstrap, paired_bootstrap
 from ecdm.reporting.gates import Gates
+from ecdm.reporting.records import csv_text
 from ecdm.reporting.scores import Cell, Scores
 
 HEADER = ("variant", "seed", "bucket", "metric", "pasted", "mean", "ci_low", "ci_high", "n")
@@ -89,15 +88,12 @@ def pooled(rows: Iterable[Row]) -> dict[Key, Interval]:
 
 def to_csv(rows: Iterable[Row]) -> str:
     """The rows as CSV text under `HEADER`, numbers with six decimals; the header alone without rows."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
+    lines = []
     for row in rows:
         ends = (row.interval.mean, row.interval.low, row.interval.high)
-        numbers = [_decimal(value) for value in ends]
         place = [row.variant, row.seed, row.bucket, row.metric, int(row.pasted)]
-        writer.writerow([*place, *numbers, row.interval.n])
-    return text.getvalue()
+        lines.append([*place, *map(_decimal, ends), row.interval.n])
+    return csv_text(HEADER, lines)
 
 
 def metrics_json(
