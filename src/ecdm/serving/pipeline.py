@@ -23,7 +23,7 @@ from ecdm.data.files import fresh_folder
 from ecdm.methods.ours import variant
 from ecdm.models.acda import Acda
 from ecdm.models.branch import Branch
-from ecdm.models.foundation import LOCAL, NETWORKS, PARTS, Components, load_network, load_part, quiet
+from ecdm.models.foundation import LOCAL, PARTS, Components, load_network, load_part, quiet
 from ecdm.numerics.metrics import to_uint8
 from ecdm.numerics.samplers import paste
 from ecdm.serving.inputs import image_batch, mask_batch
@@ -188,8 +188,6 @@ class InpaintPipeline(DiffusionPipeline):
             else:
                 controlnet = _load_acda_branch(folder / "controlnet")
                 acda = Acda.load(folder / "acda", controlnet)
-        for name in set(FROZEN) & set(NETWORKS):
-            parts[name].requires_grad_(False).eval()
         settings = {key: index[key] for key in SAMPLING}
         return cls(**parts, controlnet=controlnet, acda=acda, **settings)
 
