@@ -47,7 +47,15 @@ def overrides(work: Path, size: int) -> dict[str, Any]:
     return {
         "threads": 2,
         "variants": ["ours"],
-        "data": {"path": str(work / "coco"), "size": size, "validation": 2, "test": 2, "workers": 2},
+        "data": {
+            "path": str(work / "coco"),
+            "size": size,
+            "validation": 2,
+            "test": 2,
+            "workers": 2,
+            "second": {"source": "shifted", "path": None, "test": 2},  # the comparison is no part of it
+        },
+        "compare": {"objects": 2},
         "masks": {"buckets": ["50-60"]},
         "foundation": {"pretrained": weights},
         "train": {

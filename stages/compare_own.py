@@ -10,7 +10,7 @@ from ecdm.evaluation.comparison import Scope, compare
 from ecdm.evaluation.team import Team
 from ecdm.methods.ours import variant
 from ecdm.models.branch import load_branch
-from ecdm.models.foundation import load_foundation
+from ecdm.models.foundation import BRANCHES, load_foundation
 from ecdm.stage import run
 
 DATA, MASKS, BUILD = Path("data"), Path("build/masks"), Path("build")
@@ -19,9 +19,12 @@ DATA, MASKS, BUILD = Path("data"), Path("build/masks"), Path("build")
 def main(dataset: str) -> None:
     """build/{foundation,train,masks}, data/ → build/compare/<variant>-<data set>."""
     params, team = load_params(), Team.of_processes()
+    first, second = params.data.source, params.data.second.source
+    objects, strokes = params.compare.objects, params.compare.strokes
+    scope = Scope(first, second, params.masks.buckets, objects, params.masks.sets, strokes)
     own = params.compare.variant
-    work = Scope.of(params).work(dataset, own.images, DATA, MASKS)
-    parts = load_foundation(BUILD / "foundation").to(team.device)
+    work = scope.work(dataset, own.images, DATA, MASKS)
+    parts = load_foundation(BUILD / "foundation").to(team.device, without=BRANCHES)
     branch = load_branch(BUILD / "train" / f"{own.name}-{params.seeds[0]}" / "weights").to(team.device)
     method = variant(own.name, parts, branch, params.generate)
     compare(method, work, BUILD / "compare" / f"{own.name}-{dataset}", params.seed, own.batch, team)

@@ -20,7 +20,8 @@ def main(name: str, dataset: str) -> None:
     """build/compare/<run>-<data set>, build/networks/clip → build/compared/<run>-<data set>.csv."""
     params, made = load_params(), f"{name}-{dataset}"
     distance, batch = params.evaluate.perceptual, params.evaluate.batch
-    work = Scope.of(params).scored(dataset, params.compare.of(name).images, DATA, MASKS)
+    scope = Scope(params.data.source, params.data.second.source, params.masks.buckets, params.compare.objects)
+    work = scope.scored(dataset, params.compare.of(name).images, DATA, MASKS)
     net = load_perceptual(distance).to(default_device())
     clip = load_clip(BUILD / "networks" / "clip")
     clip.model.to(default_device())

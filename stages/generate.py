@@ -11,7 +11,7 @@ from ecdm.evaluation.jobs import jobs
 from ecdm.evaluation.team import Team
 from ecdm.methods.ours import variant
 from ecdm.models.branch import load_branch
-from ecdm.models.foundation import load_foundation
+from ecdm.models.foundation import BRANCHES, load_foundation
 from ecdm.stage import run
 
 DATA, MASKS, BUILD = Path("data"), Path("build/masks"), Path("build")
@@ -21,7 +21,7 @@ def main(name: str, seed: int) -> None:
     """build/train/<variant>-<seed> → build/generate/<variant>-<seed>/<dataset>/<bucket>/{raw,pasted}."""
     params = load_params()
     team = Team.of_processes()
-    components = load_foundation(BUILD / "foundation").to(team.device)
+    components = load_foundation(BUILD / "foundation").to(team.device, without=BRANCHES)
     branch = load_branch(BUILD / "train" / f"{name}-{seed}" / "weights").to(team.device)
     method = variant(name, components, branch, params.generate)
     with team.folder(BUILD / "generate" / f"{name}-{seed}") as folder:

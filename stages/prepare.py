@@ -18,24 +18,26 @@ DATA = Path("data")
 
 
 def main() -> None:
-    """params.yaml, files of the sources → data/{<source>,<second source>,photos,objects}."""
+    """params.yaml, files of the sources → data/{<source>,<second source>,photos,objects}.
+
+    The small sets first: what they lack is told before hours go into the first one.
+    """
     params = load_params()
     data, seed, engine = params.data, params.seed, Engine(params.prepare.engine, params.data.workers)
     with ExitStack() as stack:
         names = (data.source, data.second.source, "photos", "objects")
         first, second, photos, objects = (stack.enter_context(fresh_folder(DATA / name)) for name in names)
+        if data.second.source == "shifted":
+            write_shifted(second, seed, data.size, data.second.test, engine)
+        else:
+            write_second(second, data, seed, engine)
+        write_objects(objects, seed, data.size, params.compare.objects, engine)
+        write_photos(photos, data.size)
         if data.source == "scenes" and data.train is not None:
             counts = {"train": data.train, "validation": data.validation, "test": data.test}
             write_scenes(first, seed, data.size, counts, engine, data.shards)
         else:
             write_source(first, data, seed, engine)
-        if data.second.source == "shifted":
-            write_shifted(second, seed, data.size, data.second.test, engine)
-        else:
-            write_second(second, data, seed, engine)
-        # As many as there are test images: a method is compared on the first ones of each.
-        write_objects(objects, seed, data.size, data.test, engine)
-        write_photos(photos, data.size)
 
 
 if __name__ == "__main__":

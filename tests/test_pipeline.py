@@ -15,6 +15,9 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "ecdm"
 STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+PARAMS: dict[str, Any] = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+# What changes no byte of a stage's outputs.
+NEUTRAL = ("data.workers", "data.download", "data.second.download", "foundation.download", "networks.download")
 NAMES = ("prepare", "masks", "canny", "foundation", "latents", "train", "generate", "evaluate", "report")
 
 
@@ -68,6 +71,16 @@ def script_of(stage: dict[str, Any]) -> Path:
     return ROOT / stage["cmd"].partition("stages/")[1] / stage["cmd"].partition("stages/")[2].split()[0]
 
 
+def leaves(key: str) -> list[str]:
+    """The parameters of a section that is read as a whole, those left out that change nothing; else the key itself."""
+    value: Any = PARAMS
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return [] if key in NEUTRAL else [key]
+    return [leaf for name in value for leaf in leaves(f"{key}.{name}")]
+
+
 def covered(key: str, declared: list[str]) -> bool:
     return any(key == entry or key.startswith(f"{entry}.") for entry in declared)
 
@@ -100,10 +113,11 @@ def test_params_are_those_that_the_stage_reads(name: str) -> None:
     # The settings of one run: of the matrix's method, or of the variant beside them.
     if "compare.of" in read:
         read = read - {"compare.of"} | {"compare.variant" if "own" in name else "compare.${item.method}"}
-    assert all(covered(key, declared) for key in read), read
+    assert all(covered(leaf, declared) for key in read for leaf in leaves(key)), read
     unread = [entry for entry in declared if not any(k == entry or k.startswith(f"{entry}.") or
                                                      entry.startswith(f"{k}.") for k in read)]  # fmt: skip
     assert not unread
+    assert not any(covered(key, declared) for key in NEUTRAL)
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "stages").glob("*.py")), ids=lambda p: p.stem)
@@ -119,15 +133,17 @@ def test_a_stage_reads_no_parameter_of_another_variant() -> None:
 
 
 def test_what_networks_run_in_several_processes_is_started_by_the_launcher() -> None:
-    started = {name for name, stage in STAGES.items() if stage["cmd"].startswith("${launch} stages/")}
-    assert started == {"train", "generate", "compare", "compare_own"}
-    assert YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))["launch"] == "python"
+    commands = {name: stage["cmd"].partition(" stages/")[0] for name, stage in STAGES.items()}
+    assert {name: command for name, command in commands.items() if command != "python"} == {
+        "train": "${launch.train}",
+        **dict.fromkeys(("generate", "compare", "compare_own"), "${launch.generate}"),
+    }
+    assert PARAMS["launch"] == {"train": "python", "generate": "python"}
 
 
 def test_the_foundation_depends_on_the_folder_that_is_read() -> None:
-    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     assert "${foundation.path}" in STAGES["foundation"]["deps"]
-    assert (ROOT / params["foundation"]["path"] / "vae").is_dir()
+    assert (ROOT / PARAMS["foundation"]["path"] / "vae").is_dir()
 
 
 def test_variants_clear_away_what_params_no_longer_name(
@@ -188,4 +204,4 @@ def test_stages_that_clear_are_never_restored_without_being_run() -> None:
     named = {"seeds", "variants", "data.source", "data.second.source", "compare.methods", "compare.variant.name"}
     assert named <= set(STAGES["variants"]["params"])
     assert STAGES["networks"]["outs"] == [{"build/networks/${item.name}": {"persist": True}}]
-    assert "networks" in STAGES["networks"]["params"]
+    assert "networks.names" in STAGES["networks"]["params"]

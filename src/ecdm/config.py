@@ -16,7 +16,7 @@ from ecdm.sections.compare import NEEDS, Compare, Networks
 from ecdm.sections.data import Canny, Data, Masks, Prepare
 from ecdm.sections.foundation import Fit, Foundation, Pretrain, Pretrained, VaeFit, Weights
 from ecdm.sections.judging import Evaluate, Gates, Generate
-from ecdm.sections.training import Acda, Sail, Train
+from ecdm.sections.training import Acda, Launch, Sail, Train
 
 __all__ = [
     "Acda",
@@ -59,7 +59,7 @@ class Params(Section):
     threads: Count
     deterministic: bool
     tf32: bool
-    launch: str
+    launch: Launch
     seeds: list[Annotated[int, Field(ge=0)]]
     variants: list[VariantName]
     data: Data

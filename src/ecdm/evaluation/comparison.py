@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ecdm.config import Params
 from ecdm.data.dataset import Batch
 from ecdm.evaluation.cost import facts
 from ecdm.evaluation.generate import generate
@@ -28,19 +27,14 @@ OBJECTS, CUSTOM = ("objects", "object"), ("custom", "custom")
 
 @dataclass(frozen=True)
 class Scope:
-    """The two data sets, the buckets of their holes, the stroke widths of Figure 5 with their number of images."""
+    """The two data sets, buckets of holes, how many single items, stroke widths of Figure 5 with their images."""
 
     first: str
     second: str
     buckets: Sequence[str]
+    objects: int
     sets: Sequence[str] = ()
     strokes: int = 0
-
-    @classmethod
-    def of(cls, params: Params) -> Scope:
-        """As params.yaml says."""
-        first, second = params.data.source, params.data.second.source
-        return cls(first, second, params.masks.buckets, params.masks.sets, params.compare.strokes)
 
     def scored(self, dataset: str, limit: int, data: Path, masks: Path) -> list[Job]:
         """What is scored: the first `limit` images in each bucket of hole shares; with the first set single items.
@@ -49,8 +43,9 @@ class Scope:
         """
         if dataset not in (self.first, self.second):
             raise ValueError(f"data set: found {dataset!r}, expected {self.first} or {self.second}")
-        cells = [*((dataset, bucket) for bucket in self.buckets), *([OBJECTS] if dataset == self.first else [])]
-        return [_job(cell, data, masks, limit) for cell in cells]
+        jobs = [_job((dataset, bucket), data, masks, limit) for bucket in self.buckets]
+        items = [_job(OBJECTS, data, masks, min(limit, self.objects))] if dataset == self.first else []
+        return [*jobs, *items]
 
     def work(self, dataset: str, limit: int, data: Path, masks: Path) -> list[Job]:
         """What is inpainted: what is scored, and with the first set what figures alone show; raises as `scored`."""

@@ -35,7 +35,7 @@ class ControlnetInpaint(ControlledMethod):
 
 def make(parts: Ingredients) -> ControlnetInpaint:
     """The method with the foundation's networks alone."""
-    own, branch = parts.settings, Branch(parts.components.controlnet_inpaint)
+    own, branch = parts.settings, Branch(parts.components.controlnet_inpaint.to(parts.components.device))
     settings = Generate(
         sampler="ddim",
         steps=own.steps,

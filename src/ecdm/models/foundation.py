@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,8 @@ PIXELS = 32 * 128**2
 LOCAL: dict[str, Any] = {"local_files_only": True}
 # Bytes; what torch gives its own tensors.
 ALIGNMENT = 64
-NETWORKS = ("vae", "text_encoder", "unet", "controlnet_canny", "controlnet_inpaint")
+BRANCHES = ("controlnet_canny", "controlnet_inpaint")
+NETWORKS = ("vae", "text_encoder", "unet", *BRANCHES)
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ class Components:
         """Where the networks are."""
         return self.unet.device
 
-    def to(self, device: torch.device) -> Components:
-        """Move the networks to a device; returns the components themselves."""
+    def to(self, device: torch.device, without: Collection[str] = ()) -> Components:
+        """Move the networks to a device, all but those named; returns the components themselves."""
         for name in NETWORKS:
-            getattr(self, name).to(device)
+            if name not in without:
+                getattr(self, name).to(device)
         return self
 
     @torch.no_grad()

@@ -116,6 +116,7 @@ class Compare(Section):
     """Table 1: the methods that run beside ours; images of Figures 4 and 5."""
 
     methods: Annotated[list[MethodName], AfterValidator(distinct)]
+    objects: Several
     strokes: Several
     custom: str
     variant: Own

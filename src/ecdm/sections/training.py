@@ -26,6 +26,13 @@ class Acda(Section):
     lr: Positive
 
 
+class Launch(Section):
+    """The commands that run the stages whose work several processes can share."""
+
+    train: str
+    generate: str
+
+
 class Train(Section):
     """One fine-tuning run of the inpainting branch."""
 

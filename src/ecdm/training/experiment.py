@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 
 from ecdm.config import Generate, Train, VariantSettings
@@ -78,7 +79,7 @@ def run_experiment(variant: VariantSettings, settings: Train, seed: int, paths: 
     Raises: FileNotFoundError or ValueError naming the input at fault.
     """
     components = load_foundation(paths.foundation)
-    run = make_run(variant, settings, seed, paths, components, inputs_digest(paths))
+    run = make_run(variant, settings, seed, paths, components, _shared_digest(paths))
     pictures = paths.checkpoint.with_name(f"{paths.checkpoint.stem}-{run.key[:12]}")
     history = train(run, _callbacks(run, components, seed, pictures, live))
     if is_main_process():
@@ -142,6 +143,12 @@ def _callbacks(run: Run, components: Components, seed: int, pictures: Path, live
         return {}
 
     return Callbacks(lambda step, values: live.metrics(values, step), show)
+
+
+def _shared_digest(paths: Paths) -> str:
+    """What `inputs_digest` finds, read by the first process for all: large data sets take minutes."""
+    found = [inputs_digest(paths) if is_main_process() else ""]
+    return str(broadcast_object_list(found)[0])
 
 
 def inputs_digest(paths: Paths) -> str:

@@ -68,7 +68,7 @@ def train(run: Run, callbacks: Callbacks) -> History:
     # Its own mixed precision would leave the branch in it for good, validation and all that comes after included.
     accelerator = Accelerator(gradient_accumulation_steps=shares.passes, mixed_precision="no", cpu=_on_cpu())
     twin = Twin(run.branch) if in_parts(accelerator, settings) else None
-    run.objective.parts.to(accelerator.device)
+    run.objective.parts.to(accelerator.device, without=("controlnet_inpaint",))
     arrange(run.branch, run.objective.parts, settings, whole=twin is None)
     optimiser = make_optimiser(settings, run.branch.groups(settings.lr, run.acda_lr))
     base = [float(group["lr"]) for group in optimiser.param_groups]

@@ -62,7 +62,7 @@ class Judge:
         if not asked:
             return {}
         # A branch of its own: counting leaves gradients, and needs weights that are not yet frozen.
-        branch = start_branch(self.components, trained.acda, 0)
+        branch = start_branch(self.components, trained.acda, 0).to(self.components.device)
         step = partial(train_step, self.components, branch, trained.sail)
         found = cost(self.components, branch, self.settings, size, images, step)
         counts = {
