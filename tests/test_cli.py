@@ -197,6 +197,17 @@ def test_check_tells_the_first_fault_in_one_line(project: Path, capsys: pytest.C
     assert (shown.out, shown.err) == ("", f"error: {path}: surprise: unknown key\n")
 
 
+def test_check_tells_what_an_hour_of_training_would_end_at(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores come last, and what LPIPS needs is not fetched unasked."""
+    monkeypatch.setenv("TORCH_HOME", str(project / "torch"))
+    path = project / "params.yaml"
+    path.write_text(PARAMS.replace("lpips_random", "lpips"), encoding="utf-8")
+    assert main(["check"]) == 2
+    assert "evaluate.perceptual: lpips needs torchvision's AlexNet, found no " in capsys.readouterr().err
+
+
 def test_check_does_not_import_torch(project: Path) -> None:
     script = "import sys, ecdm.cli\necdm.cli.main(['check'])\nprint({'torch', 'mlflow', 'dvc'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True)

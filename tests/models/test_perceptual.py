@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.error import URLError
+import dataclasses
+import hashlib
+from pathlib import Path
 
 import lpips
 import pytest
 import torch
 from torch import Tensor
+from torchvision.models import AlexNet_Weights, alexnet
 
 from ecdm.models import perceptual
 from ecdm.models.perceptual import Perceptual, load_perceptual
@@ -58,14 +61,38 @@ def test_another_name_is_refused() -> None:
         load_perceptual("vgg")
 
 
-def test_pretrained_weights_that_cannot_be_had_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the pretrained trunk would lie, and from where nothing is fetched."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    path.parent.mkdir(parents=True)
+    return path
 
-    def offline(**options: object) -> None:
-        asked.append(bool(options["pnet_rand"]))
-        raise URLError("no network")
 
-    monkeypatch.setattr(lpips, "LPIPS", offline)
-    with pytest.raises(OSError, match=r"evaluate\.perceptual: lpips needs .* \(.*no network.*\)"):
+def test_pretrained_weights_are_not_fetched_unasked(cached: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"lpips needs .* found no {cached}; `python -c .*` fetches it"):
         load_perceptual("lpips")
-    assert asked == [False]
+
+
+def test_another_file_than_the_published_one_is_not_read(cached: Path) -> None:
+    torch.save(alexnet().state_dict(), cached)
+    with pytest.raises(ValueError, match=rf"{cached}: found a SHA-256 that begins with .{{8}}, expected 7be5be79"):
+        load_perceptual("lpips")
+
+
+def test_the_trunk_in_the_cache_is_the_packages(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the checksum of a file made here, as the published one is not to be had."""
+    torch.manual_seed(5)
+    network = alexnet()
+    torch.save(network.state_dict(), cached)
+    with cached.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    weights = AlexNet_Weights.IMAGENET1K_V1
+    monkeypatch.setattr(perceptual, "ALEXNET", f"alexnet-owt-{digest[:8]}.pth")
+    cached.rename(cached.with_name(perceptual.ALEXNET))
+    published = dataclasses.replace(weights.value, url=weights.url.replace("7be5be79", digest[:8]))
+    monkeypatch.setattr(weights, "_value_", published)
+    found = load_perceptual("lpips")
+    inner = found.net.net.slice1[0].weight
+    assert torch.equal(inner, network.features[0].weight)

@@ -78,6 +78,11 @@ def validate(text: str, values: Path) -> None:
 def _check(options: argparse.Namespace) -> int:
     from ecdm.search.settings import load_tune
 
-    load_tune(find_root() / PARAMS)
+    params, _ = load_tune(find_root() / PARAMS)
+    if params.evaluate.perceptual != "lpips_random":
+        # Brings torch, for which the check of the default need not wait.
+        from ecdm.models.perceptual import check_perceptual
+
+        check_perceptual(params.evaluate.perceptual)
     print(f"{PARAMS} is valid")
     return 0

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from pathlib import Path
 
 import lpips
 import torch
 from torch import Tensor, nn
+from torchvision.models import AlexNet_Weights
 
 SEED = 0
+ALEXNET = Path(AlexNet_Weights.IMAGENET1K_V1.url).name
+FETCH = """python -c "from torchvision.models import alexnet; alexnet(weights='IMAGENET1K_V1')\""""
 
 
 class Perceptual(nn.Module):
@@ -30,17 +35,33 @@ def load_perceptual(name: str) -> Perceptual:
 
     `lpips_random` puts an AlexNet trunk of fixed random weights under the package's trained linear heads; its
     values are not LPIPS and are never shown under that name.
-    Raises: ValueError for another name; OSError when the pretrained trunk is neither cached nor to be downloaded.
+    Raises: as `check_perceptual`.
     """
-    if name not in ("lpips", "lpips_random"):
-        raise ValueError(f"evaluate.perceptual: found {name!r}, expected lpips or lpips_random")
+    check_perceptual(name)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lpips calls torchvision in its old form
         torch.manual_seed(SEED)
-        try:
-            return Perceptual(lpips.LPIPS(net="alex", pnet_rand=name == "lpips_random", verbose=False))
-        except OSError as error:
-            raise OSError(
-                f"evaluate.perceptual: lpips needs torchvision's pretrained AlexNet, which is not in the cache and "
-                f"could not be downloaded ({error}); lpips_random needs no download"
-            ) from error
+        return Perceptual(lpips.LPIPS(net="alex", pnet_rand=name == "lpips_random", verbose=False))
+
+
+def check_perceptual(name: str) -> None:
+    """Raise ValueError for another name; for `lpips` FileNotFoundError or ValueError unless AlexNet is in the cache.
+
+    torchvision would fetch it unasked, and reads by unpickling: only the published file, by its checksum, may be read.
+    """
+    if name not in ("lpips", "lpips_random"):
+        raise ValueError(f"evaluate.perceptual: found {name!r}, expected lpips or lpips_random")
+    if name == "lpips_random":
+        return
+    path = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"evaluate.perceptual: lpips needs torchvision's AlexNet, found no {path}; "
+            f"`{FETCH}` fetches it, and lpips_random needs none"
+        )
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    # torchvision's names end with the first digits of the checksum.
+    wanted = path.stem.rpartition("-")[2]
+    if not digest.startswith(wanted):
+        raise ValueError(f"{path}: found a SHA-256 that begins with {digest[: len(wanted)]}, expected {wanted}")
