@@ -49,7 +49,12 @@ tune: setup
 full-size: setup
 	@PYTHONPATH=tests python bench/full_size.py --out build/full-size/table.md
 
-test: setup
+.venv/bitsandbytes/.ready: tests/bitsandbytes.lock | setup
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade \
+		--target .venv/bitsandbytes -r tests/bitsandbytes.lock
+	@touch $@
+
+test: setup .venv/bitsandbytes/.ready
 	@tests/system-packages.sh
 	@OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
@@ -21,6 +22,7 @@ from ecdm.training.loop import Callbacks, Run, train
 from ecdm.training.objective import Objective
 
 Make = Callable[..., Run]
+ROOT = Path(__file__).resolve().parents[2]
 QUIET = Callbacks(lambda step, values: None, lambda step, branch: {})
 ONE = {"steps": 1, "validate_every": 100, "checkpoint_every": 100, "max_grad_norm": 1e6}
 
@@ -131,21 +133,50 @@ def test_without_an_average_the_weights_are_kept_as_they_are(make_run: Make) -> 
     assert not torch.equal(next(averaged.branch.parameters()), next(plain.branch.parameters()))
 
 
-def test_the_8_bit_optimiser_is_bitsandbytes(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[dict[str, Any]] = []
+@pytest.fixture
+def bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The library, which `make test` puts in a place of its own."""
+    monkeypatch.syspath_prepend(str(ROOT / ".venv" / "bitsandbytes"))
+    yield importlib.import_module("bitsandbytes")
+    for name in [name for name in sys.modules if name.split(".")[0] == "bitsandbytes"]:
+        del sys.modules[name]
 
-    class AdamW8bit(torch.optim.SGD):
-        def __init__(self, groups: Any, weight_decay: float) -> None:
-            made.append({"weight_decay": weight_decay, "groups": len(groups)})
-            super().__init__(groups, lr=1e-3)
 
-    library = SimpleNamespace(optim=SimpleNamespace(AdamW8bit=AdamW8bit))
-    monkeypatch.setitem(sys.modules, "bitsandbytes", library)
-    train(make_run(optimiser="adamw_8bit", steps=1), QUIET)
-    assert made == [{"weight_decay": 0.01, "groups": 2}]
+def test_the_8_bit_optimiser_is_bitsandbytes_and_goes_on_after_a_kill(make_run: Make, bitsandbytes: Any) -> None:
+    def kill(step: int, branch: Any) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    eight = {"optimiser": "adamw_8bit", "validate_every": 3, "checkpoint_every": 2}
+    made = layout.make_optimiser(make_run(**eight).settings, [{"params": [nn.Parameter(torch.zeros(2))], "lr": 0.1}])
+    assert type(made) is bitsandbytes.optim.AdamW8bit
+    assert made.defaults["weight_decay"] == 0.01
+    whole = make_run(**eight)
+    train(whole, QUIET)
+    whole.checkpoint.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        train(make_run(**eight), Callbacks(lambda step, values: None, kill))
+    with safe_open(whole.checkpoint, "pt") as stored:
+        assert stored.metadata()["step"] == "2"
+        assert {stored.get_tensor(f"{i}.state1").dtype for i in range(100)} >= {torch.uint8}
+    resumed = make_run(**eight)
+    train(resumed, QUIET)
+    # What 8 bits lose of the moments shows, and is small beside the way that the weights have gone.
+    full = make_run(key="full", validate_every=3)
+    train(full, QUIET)
+    ways = [flat(run) - flat(make_run()) for run in (whole, resumed, full)]
+    assert torch.equal(ways[0], ways[1])
+    assert 0 < float((ways[0] - ways[2]).norm()) < 0.1 * float(ways[2].norm())
+
+
+def flat(run: Run) -> Tensor:
+    """All weights of a run's branch."""
+    return torch.cat([weight.detach().flatten() for weight in run.branch.parameters()])
+
+
+def test_the_8_bit_optimiser_asks_for_its_package(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(ValueError, match=r"train\.optimiser: adamw_8bit needs the package bitsandbytes"):
-        train(make_run(optimiser="adamw_8bit", steps=1, key="other"), QUIET)
+        train(make_run(optimiser="adamw_8bit", steps=1), QUIET)
 
 
 def test_hooked_modules_are_not_compiled(own_parts: Components) -> None:

@@ -41,11 +41,15 @@ def save_state(path: Path, key: str, state: State, write: bool = True) -> None:
 
     Of a state in parts all processes gather the whole, and one of them is to `write` it.
     """
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
+    places: set[int] = set()
     for name, tensor in _tensors(state):
         gathered = whole(tensor)
         if write:
-            tensors[name] = gathered.contiguous().cpu()
+            value = gathered.contiguous().cpu()
+            # On a CPU the 8-bit optimiser has one table for all parameters, and a file no place for a second view.
+            tensors[name] = value.clone() if value.data_ptr() in places else value
+            places.add(value.data_ptr())
     if not write:
         return
     metadata = {"key": key, "step": str(state.step), "history": json.dumps(state.history)}
