@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 from tiny_project import dvc
 
-from ecdm.reporting.provenance import read_inputs, settings, versions
+from ecdm.reporting.provenance import LIBRARIES, read_inputs, settings, versions
 
 
 def test_hashes_are_those_that_dvc_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,6 +46,10 @@ def test_hashes_are_those_that_dvc_writes(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="gone: no such file or folder"):
         read_inputs([tmp_path / "gone"])
+
+
+def test_every_library_of_the_page_is_one_that_the_project_installs() -> None:
+    assert list(versions()) == list(LIBRARIES)
 
 
 def test_versions_are_public_ones_of_what_is_installed() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 # Distributions whose code shapes a result.
 LIBRARIES = (
     *("torch", "torchvision", "diffusers", "transformers", "accelerate", "tokenizers", "safetensors"),
-    *("torchmetrics", "lpips", "numpy", "opencv-python", "scikit-image", "pillow", "matplotlib", "dvc"),
+    *("torchmetrics", "lpips", "numpy", "opencv-python-headless", "scikit-image", "pillow", "matplotlib", "dvc"),
 )
 
 

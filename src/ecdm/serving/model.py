@@ -26,7 +26,7 @@ CODE = Path(__file__).with_name("model_code.py")
 # What the pipeline imports; the package itself goes with the model.
 REQUIRED = (
     "mlflow", "torch", "diffusers", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "pillow",
-    "opencv-python", "scikit-image", "pydantic", "ruamel.yaml", "tqdm",
+    "opencv-python-headless", "scikit-image", "pydantic", "ruamel.yaml", "tqdm",
 )  # fmt: skip
 
 
