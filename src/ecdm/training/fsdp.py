@@ -29,7 +29,7 @@ def in_parts(accelerator: Accelerator, settings: Train) -> bool:
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
     if plugin is None or plugin.fsdp_version != 2:
         found = accelerator.distributed_type.value
-        raise ValueError(f"launch: found {found}, expected plain data parallelism or FSDP with fsdp_version 2")
+        raise ValueError(f"launch.train: found {found}, expected plain data parallelism or FSDP with fsdp_version 2")
     if settings.optimiser != "adamw":
         raise ValueError(f"train.optimiser: found {settings.optimiser}, expected adamw for a branch in parts (FSDP)")
     # Weights stay float32, and autocast alone chooses what is computed in bf16.
