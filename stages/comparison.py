@@ -21,8 +21,9 @@ DATA, BUILD, REPORTS = Path("data"), Path("build"), Path("reports")
 def scope_of(params: Params) -> Scope:
     """What params.yaml compares."""
     datasets = (params.data.source, params.data.second.source)
-    masks, rivals, distance = params.masks, params.compare.methods, params.evaluate.perceptual
-    return Scope.of(rivals, params.compare.variant.name, datasets, masks.buckets, masks.sets, distance)
+    masks, distance, candidates = params.masks, params.evaluate.perceptual, params.compare.blended.candidates
+    rivals, own = params.compare.methods, params.compare.variant.name
+    return Scope.of(rivals, own, datasets, masks.buckets, masks.sets, distance, candidates)
 
 
 def main() -> None:

@@ -88,6 +88,7 @@ SMALL: dict[str, Any] = {
     "networks": {"names": ["sd_inpaint", "glide", "pixel", "clip"], "source": "bundled"},
     "compare": {
         "methods": ["glide", "blended", "sd_inpaint", "controlnet_inpaint", "unipaint", "copaint"],
+        "objects": 4,
         "strokes": 2,
         "custom": str(ROOT / "assets" / "custom"),
         "variant": {"name": "ours", "images": 3, "batch": 2},
@@ -116,6 +117,7 @@ LONGEST = (
     "test_cluster.py",
     "test_layout.py",
     "test_processes.py",
+    "test_full_size.py",
 )
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
 
