@@ -47,7 +47,7 @@ def write_params(folder: Path, **changes: Any) -> None:
         "data__workers": 1,
     }
     second = {"source": "shifted", "path": None, "download": False, "test": 3}
-    tiny |= {"data__second": second, "compare__custom": str(ROOT / "assets" / "custom")}
+    tiny |= {"data__second": second, "compare__objects": 4, "compare__custom": str(ROOT / "assets" / "custom")}
     for key, value in {**tiny, **changes}.items():
         section, _, name = key.partition("__")
         if name:

@@ -26,7 +26,9 @@ def register(commands: Any) -> None:
     build.add_argument("--out", type=Path, default=FOLDER, help="new folder of the study (default: study)")
     build.add_argument("--questions", type=int, default=QUESTIONS, help="in all, even (default: 12)")
     build.add_argument("--mode", choices=("choice", "pairwise"), default="choice", help="all at once, or two at a time")
-    build.add_argument("--methods", nargs="+", help="variants and published methods (default: the variants of params.yaml)")
+    build.add_argument(
+        "--methods", nargs="+", help="variants, published methods (default: the variants of params.yaml)"
+    )
     build.add_argument("--dataset", help="whose test images are shown (default: data.source of params.yaml)")
     build.add_argument("--bucket", default="50-60", help="hole share in percent (default: 50-60)")
     build.add_argument("--training-seed", type=int, help="of the outputs (default: the first of params.yaml)")
