@@ -86,31 +86,37 @@ def table(records: Sequence[dict[str, Any]], scale: str) -> str:
     return "\n".join([head, *lines]) + "\n"
 
 
+def measure(work: Path, scale: str, python: Path | None = None) -> list[dict[str, Any]]:
+    """What the stages record of themselves, run below `work`, whose former content goes; `python` as in `run`.
+
+    Raises: CalledProcessError for the first command that fails.
+    """
+    for name in ("tree", "weights", "coco"):
+        shutil.rmtree(work / name, ignore_errors=True)
+    tree, records = copy_tree(work / "tree"), []
+    with (tree / "profiles" / f"{OVERRIDES}.yaml").open("w", encoding="utf-8") as file:
+        YAML().dump(overrides(work, SIZES[scale]), file)
+    # In a process of its own: a child's peak memory starts at its parent's.
+    commands: list[tuple[str, ...]] = [("python", "bench/full_size_inputs.py", str(work), "--scale", scale)]
+    commands += [("ecdm", "profile", name) for name in (PROFILE, OVERRIDES)]
+    commands += [("python", f"stages/{name}.py", *rest) for name, *rest in STAGES]
+    for command in commands:
+        print(" ".join(command), flush=True)
+        run(tree, *command, python=python).check_returncode()
+    for name, *rest in STAGES:
+        record = "@".join([name, "-".join(rest)]) if rest else name
+        records.append(json.loads((tree / "runs" / f"{record}.json").read_text(encoding="utf-8")))
+    return records
+
+
 def main() -> int:
-    """Exit code of the first command that fails, else 1 where a stage takes more than 24 GiB, else 0."""
+    """1 where a stage takes more than 24 GiB, else 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", nargs="?", type=Path, default=ROOT / "build" / "full-size", help="emptied first")
     parser.add_argument("--scale", choices=SIZES, default="full", help="tiny: the same with small networks")
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
     arguments = parser.parse_args()
-    work, size = arguments.work.resolve(), SIZES[arguments.scale]
-    for name in ("tree", "weights", "coco"):
-        shutil.rmtree(work / name, ignore_errors=True)
-    tree, records = copy_tree(work / "tree"), []
-    with (tree / "profiles" / f"{OVERRIDES}.yaml").open("w", encoding="utf-8") as file:
-        YAML().dump(overrides(work, size), file)
-    # In a process of its own: a child's peak memory starts at its parent's.
-    commands: list[tuple[str, ...]] = [("python", "bench/full_size_inputs.py", str(work), "--scale", arguments.scale)]
-    commands += [("ecdm", "profile", name) for name in (PROFILE, OVERRIDES)]
-    commands += [("python", f"stages/{name}.py", *rest) for name, *rest in STAGES]
-    for command in commands:
-        print(" ".join(command), flush=True)
-        code = run(tree, *command).returncode
-        if code:
-            return code
-    for name, *rest in STAGES:
-        record = "@".join([name, "-".join(rest)]) if rest else name
-        records.append(json.loads((tree / "runs" / f"{record}.json").read_text(encoding="utf-8")))
+    records = measure(arguments.work.resolve(), arguments.scale)
     text = table(records, arguments.scale)
     print(text)
     if arguments.out:

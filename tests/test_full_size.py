@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from warm_python import WarmPython
+
+SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[1] / "bench" / "full_size.py"))
+STAGES = ["prepare", "masks", "canny", "foundation", "latents", "variants", "train@ours-0", "generate@ours-0",
+          "evaluate@ours-0"]  # fmt: skip
 
 
 def test_the_stages_run_under_the_real_profile(tmp_path: Path) -> None:
-    command = [sys.executable, "bench/full_size.py", str(tmp_path / "work"), "--scale", "tiny"]
-    command += ["--out", str(tmp_path / "table.md")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
+    work = tmp_path / "work"
+    with WarmPython(tmp_path / "python") as warm:
+        records = SCRIPT["measure"](work, "tiny", python=warm.folder)
+    assert [record["stage"] for record in records] == STAGES
+    lines = SCRIPT["table"](records, "tiny").splitlines()
     assert lines[0].startswith("Scale `tiny`, profile `coco-sd15`, on ")
-    stages = [line.split(" | ")[0].removeprefix("| ") for line in lines[4:]]
-    assert stages == ["prepare", "masks", "canny", "foundation", "latents", "variants", "train@ours-0",
-                      "generate@ours-0", "evaluate@ours-0"]  # fmt: skip
-    tree = tmp_path / "work" / "tree"
-    assert len(list((tree / "build/generate/ours-0/coco/50-60/raw").glob("*.png"))) == 2
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines[4:]] == STAGES
+    raw = work / "tree" / "build" / "generate" / "ours-0" / "coco" / "50-60" / "raw"
+    assert len(list(raw.glob("*.png"))) == 2

@@ -80,7 +80,8 @@ def test_a_killed_process_leaves_the_same_files(
 def test_a_killed_actor_gives_the_same_results(tmp_path: Path) -> None:
     found = list(RAY.stream(partial(make_killed, tmp_path / "mark", 2), range(4), "test"))
     assert [job for job, _ in found] == [0, 1, 2, 3]
-    assert (tmp_path / "mark").read_text() not in {str(process) for _, process in found[2:]}
+    # The one that was killed at job 2 may have done job 3 before.
+    assert (tmp_path / "mark").read_text() != str(found[2][1])
 
 
 @pytest.mark.usefixtures("_two_threads")
