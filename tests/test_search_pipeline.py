@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from test_pipeline import closure
+from warm_python import WarmPython
 from working_copy import ROOT, copy_tree, run
 
 from ecdm.search.plan import definition
@@ -18,8 +19,8 @@ from ecdm.tracking import Store
 STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "tune" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
-def must(copy: Path, *command: str) -> str:
-    done = run(copy, *command, quiet=True)
+def must(copy: Path, *command: str, python: Path | None = None) -> str:
+    done = run(copy, *command, quiet=True, python=python)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -29,7 +30,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy in which the short form has run through DVC."""
     target = copy_tree(tmp_path_factory.mktemp("search"))
     must(target, "ecdm", "profile", "micro")
-    must(target, "dvc", "repro", "tune/dvc.yaml:short")
+    with WarmPython(target.with_name("python")) as warm:
+        must(target, "dvc", "repro", "tune/dvc.yaml:short", python=warm.folder)
     return target
 
 

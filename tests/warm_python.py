@@ -39,7 +39,7 @@ SLOW = (
 )
 STAGES = (
     "audit", "compare", "compare_own", "compare_scores", "cost", "evaluate", "foundation", "gates", "generate",
-    "latents", "network_audit", "networks", "reference", "train",
+    "latents", "network_audit", "networks", "reference", "train", "tune",
 )  # fmt: skip
 # It has to start within milliseconds: no site packages, and the standard library's smaller modules.
 CLIENT = """\
