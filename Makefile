@@ -11,7 +11,7 @@ export DO_NOT_TRACK ?= 1
 help:
 	@echo "make repro      run the whole pipeline on the embedded default"
 	@echo "make tune       search over λ and the high-pass radius, in its short form"
-	@echo "make full-size  run the stages on random weights of Stable Diffusion's size: 18 GiB of memory, 15 of disk"
+	@echo "make full-size  run the stages on random weights of Stable Diffusion's size: 16 GiB of memory, 20 of disk"
 	@echo "make test       run the tests"
 	@echo "make smoke      run the whole pipeline in its smallest form, on a copy"
 	@echo "make lint       style, types, import directions"
