@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,13 +111,16 @@ def measure(work: Path, scale: str, python: Path | None = None) -> list[dict[str
 
 
 def main() -> int:
-    """1 where a stage takes more than 24 GiB, else 0."""
+    """Exit code of the first command that fails, else 1 where a stage takes more than 24 GiB, else 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", nargs="?", type=Path, default=ROOT / "build" / "full-size", help="emptied first")
     parser.add_argument("--scale", choices=SIZES, default="full", help="tiny: the same with small networks")
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
     arguments = parser.parse_args()
-    records = measure(arguments.work.resolve(), arguments.scale)
+    try:
+        records = measure(arguments.work.resolve(), arguments.scale)
+    except subprocess.CalledProcessError as error:  # it has said itself what is wrong
+        return error.returncode
     text = table(records, arguments.scale)
     print(text)
     if arguments.out:
