@@ -72,8 +72,11 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         found = store.client.search_runs([store.experiment_id], "tags.stage = 'variant'")
         runs = {run.data.tags["variant"]: run.info.run_id for run in found}
         command = [sys.executable, "-m", "ecdm.cli", "ui", "--port", str(port)]
-        with serving(command, port, root / "server.log", cwd=root):
+        with serving(command, port, root / "server.log", cwd=root) as process:
             yield Ui(compare, tree, runs, root)
+            # Killed, it would leave MLflow's server behind, which is a group of its own.
+            process.terminate()
+            process.wait(30)
 
 
 @contextmanager
